@@ -1,0 +1,349 @@
+"""Frozen settings, checked when they are made."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from typing import Literal, NoReturn
+from urllib.parse import quote, quote_plus, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct, field, json
+
+from .errors import ConfigurationError
+
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "DEFAULT_DIALER_URL",
+    "Auth",
+    "ClientConfig",
+    "Credentials",
+    "Dialect",
+    "Limits",
+    "RateLimit",
+    "RetryPolicy",
+    "Timeouts",
+]
+
+DEFAULT_BASE_URL = "https://in1-ccaas-api.ozonetel.com"
+DEFAULT_DIALER_URL = "https://in1-ccaas-bulkupload.ozonetel.com"
+
+Auth = Literal["basic", "token"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigurationError(message)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def _require_seconds(name: str, value: object, *, zero: bool = False) -> None:
+    good = _number(value) and (value >= 0 if zero else value > 0) and value < float("inf")  # type: ignore[operator]
+    _require(good, f"{name} must be {'zero or more' if zero else 'more than zero'} seconds, got {value!r}")
+
+
+def _require_count(name: str, value: object, least: int = 1) -> None:
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    _require(good, f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+class Credentials:
+    """API key and user name of an account; the key never shows in ``repr``, ``str``, a pickle or a log."""
+
+    __slots__ = ("_api_key", "_forms", "username")
+
+    def __init__(self, api_key: str, username: str) -> None:
+        for name, value in (("api_key", api_key), ("username", username)):
+            _require(
+                isinstance(value, str) and bool(value.strip()),
+                f"{name} must be text that is not empty, got {type(value).__name__}; "
+                f"pass it or set OZONETEL_{name.upper()}",
+            )
+            _require(
+                value == value.strip() and value.isprintable() and value.isascii(),
+                f"{name} holds {len(value)} characters with blanks at an end, control or non-ASCII characters "
+                "among them; copy it again from the account page",
+            )
+        self._api_key = api_key
+        self.username = username
+        # The key as it looks inside a query, a form and a JSON text: a reply may echo any of them.
+        encoded = json.encode(api_key).decode()[1:-1]
+        self._forms = tuple(
+            sorted({api_key, quote(api_key, safe=""), quote_plus(api_key), encoded}, key=len, reverse=True)
+        )
+
+    def reveal(self) -> str:
+        """The API key itself; for building a request, nowhere else."""
+        return self._api_key
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """Every spelling in which the key could stand in a text, longest first; for masking."""
+        return self._forms
+
+    def __repr__(self) -> str:
+        return f"Credentials(api_key='***', username={self.username!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise ConfigurationError(
+            "credentials are not pickled: a pickle would hold the key as plain text; "
+            "build the client in each process from OZONETEL_API_KEY and OZONETEL_USERNAME"
+        )
+
+
+class RateLimit(Struct, frozen=True):
+    """At most ``requests`` in any ``per`` seconds.
+
+    Parameters
+    ----------
+    requests: requests a window may hold.
+    per: the window's length in seconds.
+    burst: how many may follow each other without spacing. None means ``requests``: as fast as the window allows;
+        1 spaces them evenly.
+    """
+
+    requests: int
+    per: float = 60.0
+    burst: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_count("RateLimit.requests", self.requests)
+        _require_seconds("RateLimit.per", self.per)
+        if self.burst is not None:
+            _require_count("RateLimit.burst", self.burst)
+            _require(
+                self.burst <= self.requests,
+                f"RateLimit.burst must not exceed requests, got {self.burst} over {self.requests}",
+            )
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """The rate limits of an account, and the bounds of the queues in front of them.
+
+    Parameters
+    ----------
+    add, bulk, schedule, dial_status: limits of the endpoints. 100, 5 and 10 a minute are documented; none is for
+        schedule, which gets the 100 of its family. The legacy endpoints share the queue of their successors.
+    token: Generate Token, 10 an hour.
+    max_waiting: callers that may wait in one queue; one more gets ``QueueFullError``.
+    transit_margin: seconds that a request without an answer (timed out, reset, cancelled) may still be on its way
+        after its connection was closed; its place in the window is held that much longer.
+    """
+
+    add: RateLimit = RateLimit(100)
+    bulk: RateLimit = RateLimit(5)
+    schedule: RateLimit = RateLimit(100)
+    dial_status: RateLimit = RateLimit(10)
+    token: RateLimit = RateLimit(10, 3600.0)
+    max_waiting: int = 100_000
+    transit_margin: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("add", "bulk", "schedule", "dial_status", "token"):
+            value = getattr(self, name)
+            _require(isinstance(value, RateLimit), f"Limits.{name} must be a RateLimit, got {value!r}")
+        _require_count("Limits.max_waiting", self.max_waiting)
+        _require_seconds("Limits.transit_margin", self.transit_margin, zero=True)
+
+
+class Timeouts(Struct, frozen=True):
+    """How long one request may take, waiting in the queue not included.
+
+    Parameters
+    ----------
+    total: seconds from the start of connecting to the last byte of the answer. A request that outlives it after
+        it was sent is an unknown outcome.
+    connect: seconds to get a connection; running out of them means that nothing was sent.
+    """
+
+    total: float = 60.0
+    connect: float = 10.0
+
+    def __post_init__(self) -> None:
+        _require_seconds("Timeouts.total", self.total)
+        _require_seconds("Timeouts.connect", self.connect)
+
+
+class RetryPolicy(Struct, frozen=True, kw_only=True):
+    """How long a request that is known not to have been applied is tried again.
+
+    Parameters
+    ----------
+    connect_attempts: attempts to reach the service before ``ConnectError``.
+    rate_attempts: attempts against refusals for the rate before ``RateLimitedError``.
+    backoff: seconds before the second attempt to connect; doubles each time, with jitter.
+    max_backoff: the most seconds between two attempts to connect.
+    max_retry_after: the longest wait in seconds that a refusal may ask for; a longer one ends the call at once
+        with ``RateLimitedError``, since coming back earlier would only be refused again.
+    """
+
+    connect_attempts: int = 4
+    rate_attempts: int = 10
+    backoff: float = 0.5
+    max_backoff: float = 30.0
+    max_retry_after: float = 120.0
+
+    def __post_init__(self) -> None:
+        _require_count("RetryPolicy.connect_attempts", self.connect_attempts)
+        _require_count("RetryPolicy.rate_attempts", self.rate_attempts)
+        _require_seconds("RetryPolicy.backoff", self.backoff, zero=True)
+        _require_seconds("RetryPolicy.max_backoff", self.max_backoff, zero=True)
+        _require_seconds("RetryPolicy.max_retry_after", self.max_retry_after)
+
+
+BulkEncoding = Literal["form", "multipart", "json", "query"]
+PlusPolicy = Literal["keep", "strip", "percent"]
+KeyPlace = Literal["header", "body"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "bulk_encoding": ("form", "multipart", "json", "query"),
+    "dial_status_encoding": ("json", "form", "multipart"),
+    "dial_status_key": ("header", "body"),
+    "plus": ("keep", "strip"),
+    "schedule_plus": ("keep", "strip", "percent"),
+}
+
+
+class Dialect(Struct, frozen=True, kw_only=True):
+    """Every choice that the documentation leaves open, each with its best-supported default.
+
+    Parameters
+    ----------
+    bulk_encoding: body of Bulk V4. ``"form"``: its older sibling is proven to take urlencoded fields.
+    schedule_path: letter case of the schedule path; no page prints it, Pascal case follows AddCampaignData.
+    dial_status_path: taken from the page's address, by analogy with its sibling's.
+    dial_status_encoding: ``"json"`` as the newer families; the page does not say.
+    dial_status_key: ``"header"``: the key is not in the page's parameter table.
+    name_key: spelling of the name in Add Campaign Data; pages print ``Name``, production code sends ``name``.
+    plus: a leading ``+`` of phone numbers in every request but schedule: ``"keep"`` or ``"strip"``.
+    schedule_plus: the same for schedule; ``"percent"`` writes ``%2B``, as its 2024 samples do. ``"strip"``: the
+        service replays scheduled rows through a query, where a bare plus turns into a blank.
+    token_sends_key: send the ``apiKey`` header beside the bearer token; one page of two demands it.
+    priority_min, priority_max: the table says 1 to 99, the error text 0 to 99; the error text is the program's.
+    schedule_horizon_days: how far ahead a call may be scheduled; the newest page says 30, older ones 365.
+    row_characters: most characters in a bulk row including its headers.
+    """
+
+    bulk_encoding: BulkEncoding = "form"
+    schedule_path: str = "/ca_apis/CampaignScheduledData"
+    dial_status_path: str = "/endpoint/dailer/data/preview/download"
+    dial_status_encoding: Literal["json", "form", "multipart"] = "json"
+    dial_status_key: KeyPlace = "header"
+    name_key: str = "Name"
+    plus: Literal["keep", "strip"] = "keep"
+    schedule_plus: PlusPolicy = "strip"
+    token_sends_key: bool = True
+    priority_min: int = 0
+    priority_max: int = 99
+    schedule_horizon_days: int = 30
+    row_characters: int = 2_000
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            _require(value in choices, f"Dialect.{name} must be one of {', '.join(choices)}, got {value!r}")
+        for name in ("schedule_path", "dial_status_path"):
+            value = getattr(self, name)
+            _require(
+                isinstance(value, str) and value.startswith("/") and not set(value) & set("?# \r\n"),
+                f"Dialect.{name} must be a path that begins with '/', got {value!r}",
+            )
+        _require(bool(self.name_key), "Dialect.name_key must not be empty")
+        _require_count("Dialect.priority_min", self.priority_min, 0)
+        _require_count("Dialect.priority_max", self.priority_max, self.priority_min)
+        _require_count("Dialect.schedule_horizon_days", self.schedule_horizon_days)
+        _require_count("Dialect.row_characters", self.row_characters)
+
+
+def check_url(name: str, url: str) -> str:
+    """Return ``url`` without a trailing slash; plain http passes for loopback addresses only."""
+    _require(isinstance(url, str), f"{name} must be text, got {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise ConfigurationError(f"{name} is not a URL; right would be https://host or https://host:port") from None
+    _require(
+        parts.scheme in ("http", "https") and bool(host),
+        f"{name} must be https://host, got a text with scheme {parts.scheme!r}",
+    )
+    _require(
+        not (parts.username or parts.password or parts.query or parts.fragment),
+        f"{name} must be scheme, host and port only: no credentials, query or fragment",
+    )
+    _require(
+        parts.scheme == "https" or _is_loopback(host),
+        f"{name} is plain http to {host!r}; the API key would travel in clear text: use https",
+    )
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class ClientConfig(Struct, frozen=True, kw_only=True):
+    """Everything a client needs to know; ``from_env`` fills what is not passed.
+
+    Parameters
+    ----------
+    credentials: API key and user name.
+    auth: ``"basic"`` sends the key, ``"token"`` exchanges it for hourly bearer tokens. Must match the account's
+        admin setting "API Authentication".
+    base_url: host of the add, bulk and schedule endpoints.
+    dialer_url: host of the dial-status endpoint; never derived from ``base_url``.
+    timezone: IANA name of the platform's zone, in which the service reads dates.
+    """
+
+    credentials: Credentials
+    auth: Auth = "basic"
+    base_url: str = DEFAULT_BASE_URL
+    dialer_url: str = DEFAULT_DIALER_URL
+    timezone: str = "Asia/Kolkata"
+    timeouts: Timeouts = Timeouts()
+    limits: Limits = field(default_factory=Limits)
+    retry: RetryPolicy = RetryPolicy()
+    dialect: Dialect = Dialect()
+
+    def __post_init__(self) -> None:
+        _require(self.auth in ("basic", "token"), f"auth must be 'basic' or 'token', got {self.auth!r}")
+        check_url("base_url", self.base_url)
+        check_url("dialer_url", self.dialer_url)
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, TypeError):
+            raise ConfigurationError(
+                f"timezone must be an IANA name such as 'Asia/Kolkata', got {self.timezone!r}"
+            ) from None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The platform's zone."""
+        return ZoneInfo(self.timezone)
+
+
+def from_env(
+    api_key: str | None = None,
+    username: str | None = None,
+    base_url: str | None = None,
+    dialer_url: str | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> tuple[Credentials, str, str]:
+    """Credentials and the two hosts: what is passed, else ``OZONETEL_API_KEY``, ``OZONETEL_USERNAME``,
+    ``OZONETEL_BASE_URL`` and ``OZONETEL_DIALER_URL``, else the domestic hosts."""
+    credentials = Credentials(
+        env.get("OZONETEL_API_KEY", "") if api_key is None else api_key,
+        env.get("OZONETEL_USERNAME", "") if username is None else username,
+    )
+    base = base_url or env.get("OZONETEL_BASE_URL") or DEFAULT_BASE_URL
+    dialer = dialer_url or env.get("OZONETEL_DIALER_URL") or DEFAULT_DIALER_URL
+    return credentials, check_url("base_url", base), check_url("dialer_url", dialer)

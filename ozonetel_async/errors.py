@@ -1,0 +1,202 @@
+"""Every error of the library, by meaning.
+
+::
+
+    OzonetelError                     .outcome  .endpoint  .message  .raw
+    ├── ConfigurationError            not_sent  a setting or an argument is wrong
+    ├── InvalidLeadError              not_sent  .field .reason .row   a lead that the service would not take
+    ├── QueueFullError                not_sent  too many callers wait already
+    ├── QueueTimeoutError             not_sent  the wait for a free slot is longer than max_wait
+    ├── ConnectError                  not_sent  the request never left
+    ├── AuthenticationError           refused   key, user name or token
+    ├── AuthModeError                 refused   the account's "API Authentication" setting
+    ├── CampaignError                 refused   campaign missing, unknown, busy or not outbound
+    ├── LeadRejectedError             refused   .field   the service's verdict on the lead
+    ├── RequestRejectedError          refused   the request's shape, or an unlisted message under a failing status
+    ├── RateLimitedError              refused   .retry_after   over the limit, and retries are used up
+    └── OutcomeUnknownError           unknown   sent, but no trustworthy answer came back
+
+``outcome`` answers the one question that matters for a write without idempotency key: is the lead in the
+dialler? ``"not_sent"`` and ``"refused"`` mean no, and sending again is safe. ``"unknown"`` means that nobody on
+this side can tell: sending again may call a person twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+
+__all__ = [
+    "AuthModeError",
+    "AuthenticationError",
+    "CampaignError",
+    "ConfigurationError",
+    "ConnectError",
+    "InvalidLeadError",
+    "LeadRejectedError",
+    "Outcome",
+    "OutcomeUnknownError",
+    "OzonetelError",
+    "QueueFullError",
+    "QueueTimeoutError",
+    "RateLimitedError",
+    "RequestRejectedError",
+]
+
+Outcome = Literal["not_sent", "refused", "unknown"]
+
+
+class OzonetelError(Exception):
+    """Root of the tree; catch this to catch everything the library raises.
+
+    Parameters
+    ----------
+    message: what happened and what would be right; never holds a secret or a whole phone number.
+    endpoint: short name of the endpoint (``"add"``, ``"bulk"``, …) or None when no endpoint was involved.
+    raw: text of the service's reply, secrets and phone numbers masked, at most 2,000 characters.
+    """
+
+    outcome: ClassVar[Outcome] = "not_sent"
+
+    def __init__(self, message: str = "", *, endpoint: str | None = None, raw: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.endpoint = endpoint
+        self.raw = raw
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}: {self.message}" if self.endpoint else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions pickle as class(*args); keyword arguments need the instance dictionary carried beside it.
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def _rebuild(cls: type[OzonetelError], args: tuple[object, ...], state: dict[str, object]) -> OzonetelError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigurationError(OzonetelError):
+    """A setting or an argument is wrong; nothing was sent."""
+
+
+class InvalidLeadError(OzonetelError):
+    """A lead that the service would not take; nothing was sent.
+
+    Parameters
+    ----------
+    field: the column or argument that is wrong, in the spelling the caller used.
+    reason: the value's shape and what would be right.
+    row: 1-based number of the row in the caller's input, or None for a single lead.
+    """
+
+    def __init__(self, field: str, reason: str, row: int | None = None, *, endpoint: str | None = None) -> None:
+        where = "" if row is None else f"row {row}: "
+        super().__init__(f"{where}{field}: {reason}", endpoint=endpoint)
+        self.field = field
+        self.reason = reason
+        self.row = row
+
+
+class QueueFullError(OzonetelError):
+    """The endpoint's queue already holds as many waiters as ``Limits.max_waiting`` allows; nothing was sent."""
+
+
+class QueueTimeoutError(OzonetelError):
+    """The wait for a free slot is, or would be, longer than ``max_wait``; nothing was sent."""
+
+
+class ConnectError(OzonetelError):
+    """No connection to the service; the request never left."""
+
+
+class AuthenticationError(OzonetelError):
+    """The service does not accept the key, the user name or the token."""
+
+    outcome = "refused"
+
+
+class AuthModeError(OzonetelError):
+    """The account's admin setting "API Authentication" forbids this kind of credentials."""
+
+    outcome = "refused"
+
+
+class CampaignError(OzonetelError):
+    """The campaign is missing, unknown, busy, or not an outbound one."""
+
+    outcome = "refused"
+
+
+class LeadRejectedError(OzonetelError):
+    """The service looked at the lead and refused it.
+
+    Parameters
+    ----------
+    field: the argument the service complained about: ``"phone_number"``, ``"priority"``, ``"expiry"``, ….
+    """
+
+    outcome = "refused"
+
+    def __init__(self, field: str, message: str = "", *, endpoint: str | None = None, raw: str | None = None) -> None:
+        super().__init__(message, endpoint=endpoint, raw=raw)
+        self.field = field
+
+
+class RequestRejectedError(OzonetelError):
+    """The service refused the request as a whole."""
+
+    outcome = "refused"
+
+
+class RateLimitedError(OzonetelError):
+    """The service refused the request for its rate, and the retries are used up.
+
+    Parameters
+    ----------
+    retry_after: seconds the service asked to wait, or None when it did not say.
+    """
+
+    outcome = "refused"
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        retry_after: float | None = None,
+        endpoint: str | None = None,
+        raw: str | None = None,
+    ) -> None:
+        super().__init__(message, endpoint=endpoint, raw=raw)
+        self.retry_after = retry_after
+
+
+class OutcomeUnknownError(OzonetelError):
+    """The request was sent, and no trustworthy answer came back: the lead may or may not be in the dialler.
+
+    Timeouts and resets after sending, 5xx, HTML, empty or truncated bodies and unlisted messages end here. The
+    library never repeats such a request by itself. To find out, look the number up in the campaign; to repeat it
+    at the smallest risk, use ``check_duplicate=True``.
+    """
+
+    outcome = "unknown"
+
+
+_DIGITS = re.compile(r"(?<!\d)\+?\d{7,16}(?!\d)")
+_RAW_LIMIT = 2_000
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Mask what must not leave as text: each of ``secrets`` by value, and whatever looks like a phone number.
+
+    A run of 7 to 16 digits keeps its last three, longer runs (transaction ids) stay whole. The result is cut at
+    2,000 characters.
+    """
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "[secret]")
+    return _DIGITS.sub(lambda match: f"[…{match.group()[-3:]}]", text[:_RAW_LIMIT])

@@ -1,0 +1,213 @@
+"""What goes in and what comes out: leads, receipts and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Literal, TypeAlias
+
+from msgspec import Struct, field
+
+__all__ = [
+    "BatchReceipt",
+    "BatchResult",
+    "Cell",
+    "ExportReceipt",
+    "InvalidRow",
+    "Lead",
+    "LeadReceipt",
+    "Row",
+    "ScheduleReport",
+    "ScheduleResult",
+    "UploadReport",
+]
+
+Cell: TypeAlias = str | int | float | date | datetime | None
+
+
+class _Phone(Struct, frozen=True):
+    phone_number: str
+
+
+class Lead(_Phone, frozen=True, kw_only=True):
+    """One person to be called.
+
+    Parameters
+    ----------
+    phone_number: 3 to 16 digits with an optional leading ``+`` (Add Campaign Data, error table).
+    name: letters, digits, ``_``, blank and ``( ) . + $ % - :`` (Bulk V4, "Name field validation").
+    priority: 0 to 99; larger is dialled sooner; the service takes 1 when it is left out.
+    expiry: last moment at which the lead is worth a call. An aware datetime is converted to the client's time
+        zone, a naive one is taken as being in it, a date stays a date; text must be ``YYYY-MM-DD`` or
+        ``YYYY-MM-DD HH:MM:SS``.
+    agent_id: the agent, needed in agent-wise campaigns.
+    skill: the skill, needed in skill-wise campaigns.
+    scheduled_time: when to dial; needed by ``schedule_leads`` and refused by every other call.
+    extra: further columns that the campaign's mapping knows, by their service names.
+    """
+
+    name: str | None = None
+    priority: int | None = None
+    expiry: date | datetime | str | None = None
+    agent_id: str | None = None
+    skill: str | None = None
+    scheduled_time: datetime | str | None = None
+    extra: Mapping[str, Cell] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        # A lead's repr ends up in logs and tracebacks: enough to find it again, too little to call it.
+        phone = self.phone_number if isinstance(self.phone_number, str) else ""
+        set_fields = [name for name in self.__struct_fields__[1:] if getattr(self, name) not in (None, {})]
+        more = "".join(f", {name}=…" for name in set_fields)
+        return f"Lead('…{phone[-3:]}'{more})"
+
+    __str__ = __repr__
+
+
+Row: TypeAlias = Lead | Mapping[str, Cell] | Sequence[Cell]
+
+
+class LeadReceipt(Struct, frozen=True):
+    """The service's answer to one lead.
+
+    Parameters
+    ----------
+    outcome: ``"accepted"``, or ``"duplicate"`` when the number was in the campaign and was left alone.
+    message: the service's text.
+    raw: the reply's body as text.
+    """
+
+    outcome: Literal["accepted", "duplicate"]
+    message: str
+    raw: str
+
+
+class BatchReceipt(Struct, frozen=True):
+    """A bulk request that the service has queued; whether each row gets in is told later by the callback.
+
+    Parameters
+    ----------
+    transaction_id: opaque text of 24 or 25 digits.
+    rows: rows in the request.
+    """
+
+    transaction_id: str
+    rows: int
+
+
+class ExportReceipt(Struct, frozen=True):
+    """A dial-status export that the service has begun; ``unique_id`` comes back in its callback."""
+
+    unique_id: str
+
+
+class InvalidRow(Struct, frozen=True):
+    """A row that was not sent.
+
+    Parameters
+    ----------
+    row: 1-based number among the rows handed in.
+    field: the column that is wrong.
+    reason: the value's shape and what would be right; never the value.
+    """
+
+    row: int
+    field: str
+    reason: str
+
+
+class ScheduleResult(Struct, frozen=True):
+    """What became of one row of ``schedule_leads``.
+
+    Parameters
+    ----------
+    row: 1-based number among the rows handed in.
+    outcome: ``"accepted"``, ``"invalid"`` (not sent), ``"refused"`` (by the service, or never sent), ``"unknown"``.
+    message: the service's text, or the reason.
+    """
+
+    row: int
+    outcome: Literal["accepted", "invalid", "refused", "unknown"]
+    message: str
+
+
+class ScheduleReport(Struct, frozen=True):
+    """One result per row of ``schedule_leads``, in the order of the rows handed in."""
+
+    results: tuple[ScheduleResult, ...]
+
+    def count(self, outcome: Literal["accepted", "invalid", "refused", "unknown"]) -> int:
+        """How many rows ended with this outcome."""
+        return sum(result.outcome == outcome for result in self.results)
+
+
+class BatchResult(Struct, frozen=True):
+    """What became of one bulk request of an upload.
+
+    Parameters
+    ----------
+    index: 0-based number of the batch.
+    first_row, last_row: 1-based numbers of its first and last row among the rows handed in; the rows between that
+        were invalid are not part of it.
+    rows: rows in the request.
+    outcome: ``"accepted"`` (queued by the service), ``"refused"``, ``"not_sent"`` or ``"unknown"``.
+    transaction_id: the service's ticket when accepted, else None.
+    error: the error's class and text, else None.
+    """
+
+    index: int
+    first_row: int
+    last_row: int
+    rows: int
+    outcome: Literal["accepted", "refused", "not_sent", "unknown"]
+    transaction_id: str | None = None
+    error: str | None = None
+
+
+class UploadReport(Struct, kw_only=True):
+    """Where an upload stands; live while it runs, final when ``upload`` returns or is cancelled.
+
+    ``rows_read == rows_accepted + rows_invalid + rows_refused + rows_unknown`` holds at every moment: a row is
+    counted as read when its fate is known, and as in flight between the two.
+
+    Parameters
+    ----------
+    campaign: the campaign.
+    rows_read: rows whose fate is known.
+    rows_accepted: rows in requests that the service has queued.
+    rows_invalid: rows that were not sent because of what they hold.
+    rows_refused: rows known not to have been applied: refused by the service, or taken in but not sent because
+        the upload stopped.
+    rows_unknown: rows in requests that may or may not have been applied.
+    rows_in_flight: rows taken from the input whose fate is not known yet; 0 at the end.
+    batches: one record per request.
+    invalid_sample: the first 20 invalid rows; all of them go to ``rejects=``.
+    requests: requests that reached the wire, repeats of refused ones included.
+    worst_window: most requests that were started within any one window of the bulk limit.
+    elapsed: seconds.
+    stopped_by: why the upload ended before its input did (a refusal that every further batch would meet, no
+        connection, or cancellation), else None.
+    """
+
+    campaign: str
+    rows_read: int = 0
+    rows_accepted: int = 0
+    rows_invalid: int = 0
+    rows_refused: int = 0
+    rows_unknown: int = 0
+    rows_in_flight: int = 0
+    batches: list[BatchResult] = field(default_factory=list)
+    invalid_sample: list[InvalidRow] = field(default_factory=list)
+    requests: int = 0
+    worst_window: int = 0
+    elapsed: float = 0.0
+    stopped_by: str | None = None
+
+    def __str__(self) -> str:
+        state = f", stopped: {self.stopped_by}" if self.stopped_by else ""
+        flight = f", {self.rows_in_flight:,} in flight" if self.rows_in_flight else ""
+        return (
+            f"{self.campaign}: {self.rows_read:,} rows read, {self.rows_accepted:,} accepted, "
+            f"{self.rows_invalid:,} invalid, {self.rows_refused:,} refused, {self.rows_unknown:,} unknown"
+            f"{flight}; {len(self.batches):,} batches in {self.elapsed:.1f} s{state}"
+        )
