@@ -201,6 +201,7 @@ KeyPlace = Literal["header", "body"]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "bulk_encoding": ("form", "multipart", "json", "query"),
+    "bulk_data_as": ("object", "text"),
     "dial_status_encoding": ("json", "form", "multipart"),
     "dial_status_key": ("header", "body"),
     "plus": ("keep", "strip"),
@@ -214,6 +215,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     bulk_encoding: body of Bulk V4. ``"form"``: its older sibling is proven to take urlencoded fields.
+    bulk_data_as: with ``bulk_encoding="json"``, bulkData nested as an ``"object"``, as in schedule, or as ``"text"``.
     schedule_path: letter case of the schedule path; no page prints it, Pascal case follows AddCampaignData.
     dial_status_path: taken from the page's address, by analogy with its sibling's.
     dial_status_encoding: ``"json"`` as the newer families; the page does not say.
@@ -229,6 +231,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
     """
 
     bulk_encoding: BulkEncoding = "form"
+    bulk_data_as: Literal["object", "text"] = "object"
     schedule_path: str = "/ca_apis/CampaignScheduledData"
     dial_status_path: str = "/endpoint/dailer/data/preview/download"
     dial_status_encoding: Literal["json", "form", "multipart"] = "json"

@@ -1,0 +1,92 @@
+"""Leads to be dialled at a set time: cut into the requests the endpoint takes, one result per row."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from .chunking import Batch
+from .dispatch import Call, Dispatcher
+from .errors import OzonetelError
+from .intake import Intake, Rows
+from .models import InvalidRow, Row, ScheduleReport, ScheduleResult
+from .params import ChunkerMaker
+from .replies import Meaning, classify_row
+from .wire import Params
+
+__all__ = ["schedule_rows"]
+
+_WIDTH: Final = 4
+_Outcome = Literal["accepted", "refused", "unknown"]
+_ROW_OUTCOMES: Final[dict[Meaning, _Outcome]] = {Meaning.ACCEPTED: "accepted", Meaning.UNKNOWN: "unknown"}
+
+
+async def schedule_rows(
+    dispatcher: Dispatcher,
+    endpoint: Literal["schedule", "legacy_schedule"],
+    campaign: str,
+    rows: Rows,
+    make_chunker: ChunkerMaker,
+    params: Params,
+) -> ScheduleReport:
+    """Schedule ``rows``, at most 4 requests at a time; every row ends in the report.
+
+    A request that fails fails its own rows only. An exception of the input is raised after the rows taken from it
+    were sent.
+    """
+    results: dict[int, ScheduleResult] = {}
+
+    def note_invalid(invalid: InvalidRow, _: Row) -> None:
+        results[invalid.row] = ScheduleResult(invalid.row, "invalid", f"{invalid.field}: {invalid.reason}")
+
+    async def send(batch: Batch) -> None:
+        numbers = [row for row in range(batch.last_row - batch.read + 1, batch.last_row + 1) if row not in results]
+        call = Call(endpoint, params, campaign=campaign, payload=batch.payload)
+        try:
+            async with room:
+                reply = await dispatcher.call(call)
+        except OzonetelError as error:
+            outcome: _Outcome = "unknown" if error.outcome == "unknown" else "refused"
+            text = f"{type(error).__name__}: {error.message}"
+            results.update((row, ScheduleResult(row, outcome, text)) for row in numbers)
+        else:
+            results.update((result.row, result) for result in read_rows(numbers, reply.data.get("message")))
+
+    room = asyncio.Semaphore(_WIDTH)
+    chunker = make_chunker(note_invalid)
+    intake = Intake(rows)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            while taken := await intake.take():
+                for batch in chunker.feed(taken):
+                    tasks.create_task(send(batch))
+            for batch in chunker.flush():
+                tasks.create_task(send(batch))
+    finally:
+        await intake.close()
+    if intake.failure is not None:
+        raise intake.failure
+    return ScheduleReport(tuple(results[row] for row in sorted(results)))
+
+
+def read_rows(numbers: list[int], answers: object) -> list[ScheduleResult]:
+    """Match the reply's row objects to row numbers, by their ``index`` or else by place.
+
+    A row the reply does not speak of is unknown: the page shows no partial answer (Schedule Campaign Data).
+    """
+    results = {row: ScheduleResult(row, "unknown", "the answer does not speak of this row") for row in numbers}
+    for place, answer in enumerate(answers if isinstance(answers, list | tuple) else ()):
+        if not isinstance(answer, Mapping):
+            continue
+        index = _index(answer, place)
+        if 0 <= index < len(numbers):
+            meaning, message = classify_row(answer)
+            row = numbers[index]
+            results[row] = ScheduleResult(row, _ROW_OUTCOMES.get(meaning, "refused"), message)
+    return list(results.values())
+
+
+def _index(answer: Mapping[str, object], place: int) -> int:
+    text = str(answer.get("index", ""))
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else place

@@ -1,0 +1,132 @@
+"""Requests over aiohttp: session ownership, exception mapping, size caps. Nothing else knows aiohttp's client."""
+
+from __future__ import annotations
+
+import io
+from typing import Final
+
+import aiohttp
+from msgspec import Struct
+from yarl import URL
+
+from .config import Timeouts
+from .errors import ConfigurationError, ConnectError, OutcomeUnknownError, OzonetelError
+from .wire import Request
+
+__all__ = ["Response", "Transport"]
+
+# Ours are a few hundred bytes; schedule's, the largest documented, are 100 rows. Beyond this it is not an answer.
+_MAX_REPLY: Final = 1_048_576
+# aiohttp warns about bodies above 1 MiB given as bytes, and writes a BytesIO in slices that let others run.
+_SLICED_BODY: Final = 262_144
+
+_NEVER_LEFT: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    aiohttp.ServerFingerprintMismatch,
+)
+
+
+class Response(Struct, frozen=True):
+    """Status, body and the one header that matters."""
+
+    status: int
+    body: bytes
+    retry_after: str | None
+
+
+class Transport:
+    """Sends requests, each exactly once.
+
+    Parameters
+    ----------
+    timeouts: limits of one request.
+    session: the caller's own session, which stays open; None makes one on first use and closes it in ``close``.
+        The deprecated GET endpoints never use it: they need a connector that does not keep connections.
+    """
+
+    def __init__(self, timeouts: Timeouts, session: aiohttp.ClientSession | None = None) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeouts.total, connect=timeouts.connect)
+        self._timeouts = timeouts
+        self._given = session
+        self._own: dict[bool, aiohttp.ClientSession] = {}
+
+    async def send(self, request: Request) -> Response:
+        """Send ``request`` once and read the whole answer.
+
+        Raises
+        ------
+        ConnectError: it never left.
+        OutcomeUnknownError: it may have arrived, but no complete answer came back.
+        """
+        failure: OzonetelError
+        try:
+            return await self._exchange(request)
+        except _NEVER_LEFT as error:
+            failure = ConnectError(f"no connection: {_describe(error)}", endpoint=request.endpoint)
+        except (aiohttp.ClientError, OSError) as error:
+            reason = f"no answer: {_describe(error)}"
+            if isinstance(error, TimeoutError):
+                reason = f"no answer within {self._timeouts.total:g} s"
+            failure = OutcomeUnknownError(reason, endpoint=request.endpoint)
+        # Raised out here so that the error carries no __context__: aiohttp's texts can hold the whole URL, and the
+        # URL of the deprecated endpoints holds the key.
+        raise failure
+
+    async def _exchange(self, request: Request) -> Response:
+        body = request.body
+        async with self._session(request.kept_alive).request(
+            request.method,
+            URL(request.url, encoded=True),
+            data=io.BytesIO(body) if body is not None and len(body) > _SLICED_BODY else body,
+            headers=request.headers,
+            allow_redirects=False,
+            raise_for_status=False,
+            timeout=self._timeout,
+        ) as response:
+            return Response(response.status, await _read(response), response.headers.get("Retry-After"))
+
+    def _session(self, kept_alive: bool) -> aiohttp.ClientSession:
+        if self._given is not None and kept_alive:
+            if self._given.closed:
+                raise ConfigurationError(
+                    "the session passed to the client is closed; keep it open while the client runs"
+                )
+            return self._given
+        session = self._own.get(kept_alive)
+        if session is None:
+            # No connector limit: the queues bound what is in flight. No cookies: each answer would pay for the jar.
+            session = self._own[kept_alive] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, force_close=not kept_alive),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return session
+
+    async def close(self) -> None:
+        """Close the sessions made here; one that was passed in stays open."""
+        own, self._own = self._own, {}
+        for session in own.values():
+            await session.close()
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    length = response.content_length
+    if length is not None and length <= _MAX_REPLY and "Content-Encoding" not in response.headers:
+        return await response.read()
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > _MAX_REPLY:
+            raise aiohttp.ClientPayloadError(f"more than {_MAX_REPLY} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _describe(error: BaseException) -> str:
+    """Class and system error of an exception; never its text, which may hold the URL."""
+    system = getattr(error, "os_error", error)
+    reason = system.strerror if isinstance(system, OSError) else None
+    return f"{type(error).__name__} ({reason})" if reason else type(error).__name__

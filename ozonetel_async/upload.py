@@ -1,0 +1,299 @@
+"""A large set of leads through the bulk endpoint: pulled, checked, cut, sent, and every row accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
+from typing import Literal, TypeAlias
+
+from .chunking import Batch
+from .dispatch import Call, Dispatcher
+from .errors import (
+    AuthenticationError,
+    AuthModeError,
+    CampaignError,
+    ConfigurationError,
+    ConnectError,
+    Outcome,
+    OutcomeUnknownError,
+    OzonetelError,
+    QueueFullError,
+    RateLimitedError,
+)
+from .intake import Intake, Rows
+from .models import BatchResult, InvalidRow, Lead, Row, UploadReport
+from .params import ChunkerMaker
+from .replies import Reply
+from .wire import Params, batch_receipt
+
+__all__ = ["OnUnknown", "Upload"]
+
+OnUnknown: TypeAlias = Literal["hold", "resend"]
+
+_log = logging.getLogger("ozonetel_async")
+
+_INVALID_SAMPLE = 20
+# Attempts at one batch under on_unknown="resend" before it is reported as unknown.
+_RESENDS = 5
+# So many unknown outcomes in a row mean that the service is down, not that an answer got lost: every further batch
+# would only add rows whose fate nobody knows.
+_UNKNOWN_STREAK = 10
+
+# What every further batch would meet as well.
+_FATAL = (
+    AuthenticationError,
+    AuthModeError,
+    CampaignError,
+    ConfigurationError,
+    ConnectError,
+    QueueFullError,
+    RateLimitedError,
+)
+
+# Rows that were never sent are as certain not to be in the dialler as refused ones.
+_COUNTERS = {
+    "accepted": "rows_accepted",
+    "refused": "rows_refused",
+    "not_sent": "rows_refused",
+    "unknown": "rows_unknown",
+}
+
+
+class Rejects:
+    """The CSV of rows that were not sent: row number, column, reason, and the row as it was handed in."""
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        try:
+            self._file = open(path, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed in close()
+        except OSError as error:
+            raise ConfigurationError(f"rejects: cannot write the file: {error.strerror}") from None
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(("row", "field", "reason", "input"))
+
+    def add(self, invalid: InvalidRow, row: Row) -> None:
+        self._writer.writerow((invalid.row, invalid.field, invalid.reason, *_cells(row)))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _cells(row: Row) -> Iterable[object]:
+    if isinstance(row, Lead):
+        return (value for value in (row.phone_number, row.name, row.priority, row.expiry, row.agent_id, row.skill))
+    if isinstance(row, Mapping):
+        return row.values()
+    return row if isinstance(row, list | tuple) else (type(row).__name__,)
+
+
+class Upload:
+    """One upload, from the first row to the report.
+
+    Parameters
+    ----------
+    rows: leads, mappings or sequences; sync or async iterable.
+    make_chunker: given the receiver of invalid rows, makes the chunker.
+    params: the bulk endpoint's parameters that all batches share.
+    width: batches that may be under way at a time.
+    priority: place in the bulk queue.
+    on_unknown: ``"hold"`` reports batches whose fate is unknown, ``"resend"`` sends them again.
+    on_progress: called with the live report before the first row, and whenever a batch's fate is known.
+    rejects: path of a CSV that receives the invalid rows.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        campaign: str,
+        rows: Rows,
+        make_chunker: ChunkerMaker,
+        params: Params,
+        *,
+        width: int,
+        priority: int,
+        on_unknown: OnUnknown,
+        on_progress: Callable[[UploadReport], object] | None,
+        rejects: str | PathLike[str] | None,
+    ) -> None:
+        self.report = UploadReport(campaign=campaign)
+        self._dispatcher = dispatcher
+        self._campaign = campaign
+        self._params = params
+        self._width = width
+        self._priority = priority
+        self._attempts = _RESENDS if on_unknown == "resend" else 1
+        self._on_progress = on_progress
+        self._queue = dispatcher.queues["bulk"]
+        self._intake = Intake(rows)
+        self._chunker = make_chunker(self._note_invalid)
+        self._rejects = None if rejects is None else Rejects(rejects)
+        self._ready: deque[Batch] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unknown_streak = 0
+        self._refused_by: str | None = None
+        self._started = asyncio.get_running_loop().time()
+
+    async def run(self) -> UploadReport:
+        """Upload all rows and return the report.
+
+        An exception of the input itself is raised after everything taken from it was sent, cancellation at once;
+        both carry the report's text as a note.
+        """
+        failure: BaseException | None
+        try:
+            self._progress()
+            await self._consume()
+            failure = self._intake.failure
+        except BaseException as error:  # cancellation, or the caller's on_progress
+            failure = error
+            self._stop(type(error).__name__)
+            await self._abandon()
+        finally:
+            await self._intake.close()
+            if self._rejects is not None:
+                self._rejects.close()
+        self.report.batches.sort(key=lambda batch: batch.index)
+        self._progress()
+        if failure is not None:
+            failure.add_note(f"upload so far: {self.report}")
+            raise failure
+        return self.report
+
+    async def _consume(self) -> None:
+        """Take all rows, send the batches they fill, and wait for the last answer."""
+        while not self.report.stopped_by and (rows := await self._intake.take()):
+            self._ready.extend(self._chunker.feed(rows))
+            await self._start_ready()
+        if self._intake.failure is not None:
+            self._stop(f"{type(self._intake.failure).__name__} in the input")
+        self._ready.extend(self._chunker.flush())
+        await self._start_ready()
+        while self._tasks:
+            await self._reap()
+        self._count_tail()
+
+    async def _start_ready(self) -> None:
+        """Start the batches that are ready, each when there is room for it."""
+        while self._ready:
+            while len(self._tasks) >= self._width:
+                await self._reap()
+            batch = self._ready.popleft()
+            if self._refused_by is None:
+                self._tasks.add(asyncio.create_task(self._send(batch)))
+            else:
+                self._settle(batch, "not_sent", error=self._refused_by)
+
+    async def _reap(self) -> None:
+        """Wait until a batch's fate is known."""
+        done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def _abandon(self) -> None:
+        """Account for everything taken in after a cancellation: what was on its way, and what was not sent."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._ready.extend(self._chunker.feed(self._intake.rest()))
+        self._ready.extend(self._chunker.flush())
+        for batch in self._ready:
+            self._settle(batch, "not_sent", error=self.report.stopped_by)
+        self._count_tail()
+
+    async def _send(self, batch: Batch) -> None:
+        """Send one batch and settle it, whatever happens."""
+        call = Call("bulk", self._params, campaign=self._campaign, payload=batch.payload, priority=self._priority)
+        try:
+            reply = await self._deliver(call)
+        except asyncio.CancelledError:
+            self._settle(batch, "unknown" if call.may_be_applied else "not_sent", error="cancelled")
+            raise
+        except OzonetelError as error:
+            # A refusal of a repeated batch says nothing about the first time it was sent.
+            outcome = "unknown" if call.may_be_applied else error.outcome
+            self._note_failure(error, outcome)
+            self._settle(batch, outcome, error=_text(error))
+        else:
+            self._unknown_streak = 0
+            self._settle(batch, "accepted", transaction_id=batch_receipt(reply, batch.rows).transaction_id)
+        finally:
+            self.report.requests += call.sends
+
+    async def _deliver(self, call: Call) -> Reply:
+        for _ in range(self._attempts - 1):
+            try:
+                return await self._dispatcher.call(call)
+            except OutcomeUnknownError as error:
+                _log.info("bulk: %s; sending the batch again, checkDuplicate is on", type(error).__name__)
+        return await self._dispatcher.call(call)
+
+    def _note_failure(self, error: OzonetelError, outcome: Outcome) -> None:
+        self._unknown_streak = self._unknown_streak + 1 if outcome == "unknown" else 0
+        if isinstance(error, _FATAL):
+            self._refuse(_text(error))
+        elif self._unknown_streak >= _UNKNOWN_STREAK:
+            self._refuse(f"{_UNKNOWN_STREAK} batches in a row without a trustworthy answer")
+
+    def _refuse(self, reason: str) -> None:
+        """Send nothing more: every further batch would meet the same."""
+        if self._refused_by is None:
+            self._refused_by = reason
+            _log.warning("upload stopped: %s", reason)
+            self._stop(reason)
+
+    def _stop(self, reason: str) -> None:
+        if self.report.stopped_by is None:
+            self.report.stopped_by = reason
+
+    def _settle(
+        self,
+        batch: Batch,
+        outcome: Literal["accepted", "refused", "not_sent", "unknown"],
+        *,
+        transaction_id: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Write down a batch's fate; the one place where its rows are counted."""
+        report = self.report
+        report.batches.append(
+            BatchResult(batch.index, batch.first_row, batch.last_row, batch.rows, outcome, transaction_id, error)
+        )
+        counter = _COUNTERS[outcome]
+        setattr(report, counter, getattr(report, counter) + batch.rows)
+        self._count(batch.read, batch.invalid)
+        self._progress()
+
+    def _count_tail(self) -> None:
+        """Count the invalid rows after the last batch, which belong to none."""
+        self._count(*self._chunker.tail)
+
+    def _count(self, read: int, invalid: int) -> None:
+        self.report.rows_read += read
+        self.report.rows_invalid += invalid
+
+    def _note_invalid(self, invalid: InvalidRow, row: Row) -> None:
+        if len(self.report.invalid_sample) < _INVALID_SAMPLE:
+            self.report.invalid_sample.append(invalid)
+        if self._rejects is not None:
+            self._rejects.add(invalid, row)
+
+    def _progress(self) -> None:
+        report = self.report
+        report.rows_in_flight = self._chunker.rows_taken - report.rows_read
+        report.worst_window = self._queue.worst_window
+        report.elapsed = asyncio.get_running_loop().time() - self._started
+        if self._on_progress is not None:
+            try:
+                self._on_progress(report)
+            except BaseException:
+                # The caller's own error ends the upload; settling what is left must not raise it again.
+                self._on_progress = None
+                raise
+
+
+def _text(error: OzonetelError) -> str:
+    return f"{type(error).__name__}: {error.message}"
