@@ -1,0 +1,444 @@
+"""Checks of single cells and of whole columns of them.
+
+Each check knows two ways to the same verdict. ``one`` looks at a single cell, and says what is wrong with it.
+``column`` proves a whole column good at the speed of C (one pass over the joined cells) and calls ``one`` only for the
+cells that this pass could not prove, so that it never accepts what ``one`` refuses for speed's sake.
+
+An empty text counts as a missing cell everywhere, as CSV files know no other way to leave one out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
+from typing import ClassVar, TypeAlias
+from zoneinfo import ZoneInfo
+
+__all__ = [
+    "UNSENDABLE",
+    "BadCell",
+    "Bounds",
+    "ColumnCheck",
+    "DateCheck",
+    "ExtraCheck",
+    "NameCheck",
+    "PhoneCheck",
+    "PriorityCheck",
+    "RefusedCheck",
+    "TextCheck",
+    "TimeCheck",
+    "Value",
+    "shape",
+]
+
+Value: TypeAlias = str | int | float
+
+# C0, DEL and C1, and the halves of surrogate pairs, which UTF-8 cannot hold.
+_UNSENDABLE = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
+UNSENDABLE = re.compile(f"[{_UNSENDABLE}]")
+# Beyond this, readers that hold numbers as doubles (PHP, JavaScript) lose digits.
+_SAFE_INT = 2**53 - 1
+
+
+class BadCell(Exception):  # noqa: N818 - a verdict passed between functions, never seen by a caller
+    """A cell that the service would not take; ``reason`` says its shape and what would be right."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _kind_of(character: str) -> str:
+    if character == " ":
+        return "a blank"
+    if character in "0123456789":
+        return "a digit"
+    if not character.isascii():
+        return "a letter outside ASCII" if character.isalpha() else "a character outside ASCII"
+    if character.isalpha():
+        return "a letter"
+    return f"a {character!r}" if character.isprintable() else "a control character"
+
+
+def shape(cell: object, misfit: re.Pattern[str] | None = None) -> str:
+    """What a cell looks like, without telling what it says; for texts, where ``misfit`` first finds something."""
+    if cell is None or cell == "":
+        return "missing or empty"
+    if isinstance(cell, bool):
+        return "a truth value"
+    if isinstance(cell, int):
+        return f"a whole number of {_digits(cell)} digits" if cell >= 0 else "a negative number"
+    if isinstance(cell, float):
+        return "a number with a decimal point"
+    if not isinstance(cell, str):
+        return f"a value of type {type(cell).__name__[:40]}"
+    found = misfit.search(cell) if misfit else None
+    where = f" with {_kind_of(found.group()[0])} at position {found.start() + 1}" if found and found.group() else ""
+    return f"{len(cell)} character{'s' * (len(cell) != 1)}{where}"
+
+
+def _digits(number: int) -> str:
+    # Turning a very large int into text is quadratic, and Python refuses it above 4,300 digits.
+    return str(len(str(number))) if abs(number) < 10**20 else "more than 20"
+
+
+class _Grammar:
+    """The texts a column takes, as a pattern for one cell and as one for all cells joined by line feeds.
+
+    Parameters
+    ----------
+    cell: pattern of one cell; must be possessive in effect and not match a line feed.
+    ascii_set: when the cell is just "any number of these ASCII characters", the characters.
+    """
+
+    def __init__(self, cell: str, ascii_set: bytes | None = None) -> None:
+        self.fullmatch = re.compile(cell).fullmatch
+        self._walk = re.compile(rf"(?:\n{cell})*+").match
+        self._ascii_set = ascii_set
+
+    def misfits(self, cells: Sequence[str]) -> list[int]:
+        """Positions of the cells that do not match; TypeError when a cell is not text."""
+        joined = "\n" + "\n".join(cells)
+        if joined.count("\n") != len(cells):
+            fullmatch = self.fullmatch
+            return [i for i, cell in enumerate(cells) if fullmatch(cell) is None]
+        if self._ascii_set is not None and joined.isascii():
+            left = joined.encode().translate(None, self._ascii_set)
+            if len(left) == len(cells):
+                return []
+        return self._stops(joined)
+
+    def _stops(self, joined: str) -> list[int]:
+        found: list[int] = []
+        at, seen, end = 0, 0, len(joined)
+        while True:
+            run = self._walk(joined, at)
+            assert run is not None
+            stop = run.end()
+            if stop == end:
+                return found
+            # Either in the middle of a cell whose line feed is passed, or before the line feed of a hopeless one.
+            seen += joined.count("\n", at, stop + 1)
+            found.append(seen - 1)
+            at = joined.find("\n", stop + 1)
+            if at < 0:
+                return found
+
+
+class ColumnCheck:
+    """Checks the cells of one column and brings them into the service's form.
+
+    ``width`` is the most characters a good cell can have, or None when only the row's length bounds it.
+    """
+
+    width: int | None = None
+    _misfit: ClassVar[re.Pattern[str] | None] = None
+
+    def one(self, cell: object) -> Value:
+        """The cell as it is sent, ``""`` when it is missing.
+
+        Raises
+        ------
+        BadCell: the service would not take it.
+        """
+        raise NotImplementedError
+
+    def column(self, cells: Sequence[object]) -> tuple[Sequence[Value], dict[int, str]]:
+        """All cells as they are sent, and the reasons of the bad ones by position (their cells are left as found)."""
+        try:
+            return self._texts(cells)  # type: ignore[arg-type]
+        except TypeError:
+            # Not all of it is text. Missing cells are the commonest cause, and cost little.
+            cells = ["" if cell is None else cell for cell in cells]
+        try:
+            return self._texts(cells)  # type: ignore[arg-type]
+        except TypeError:
+            return self._each(cells, range(len(cells)))
+
+    def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
+        """``column`` for cells that are all text; TypeError when one is not."""
+        raise NotImplementedError
+
+    def _each(self, cells: Sequence[object], positions: Iterable[int]) -> tuple[Sequence[Value], dict[int, str]]:
+        out: list[Value] = list(cells)  # type: ignore[arg-type]
+        bad: dict[int, str] = {}
+        for i in positions:
+            try:
+                out[i] = self.one(cells[i])
+            except BadCell as fault:
+                bad[i] = fault.reason
+        return out, bad
+
+
+class PhoneCheck(ColumnCheck):
+    grammar = _Grammar(r"\+?+[0-9]{3,16}+")
+    _misfit = re.compile(r"[^+0-9]|(?<!^)\+")
+    _right = "right would be 3 to 16 digits with an optional leading '+'"
+    width = 19
+
+    def __init__(self, plus: str) -> None:
+        self._plus = {"keep": "+", "strip": "", "percent": "%2B"}[plus]
+
+    def one(self, cell: object) -> str:
+        # Databases keep numbers as integers; a float has already lost the leading plus and maybe digits.
+        text = str(int(cell)) if type(cell) is int and 0 <= cell < 10**16 else cell
+        if isinstance(text, str) and self.grammar.fullmatch(text):
+            return text.replace("+", self._plus)
+        more = "; read the column as text" if isinstance(cell, float) else ""
+        raise BadCell(f"{shape(cell, self._misfit)}; {self._right}{more}")
+
+    def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
+        misfits = self.grammar.misfits(cells)
+        sent: Sequence[str] = cells
+        if self._plus != "+":
+            sent = [cell.replace("+", self._plus) for cell in cells]
+        if not misfits:
+            return sent, {}
+        out, bad = self._each(cells, misfits)
+        return (out if self._plus == "+" else sent), bad
+
+
+class TextCheck(ColumnCheck):
+    """Agent and skill: any text that can be sent, but not blanks only."""
+
+    grammar = _Grammar(f"[^{_UNSENDABLE}]*+", bytes(range(0x20, 0x7F)))
+    _misfit = UNSENDABLE
+    _right = "right would be text without control characters"
+    _blank_is_bad = True
+
+    def one(self, cell: object) -> Value:
+        if cell is None:
+            return ""
+        if type(cell) is int and -_SAFE_INT <= cell <= _SAFE_INT:
+            return str(cell)
+        if not isinstance(cell, str) or not self.grammar.fullmatch(cell):
+            raise BadCell(f"{shape(cell, self._misfit)}; {self._right}")
+        if self._blank_is_bad and cell.isspace():
+            raise BadCell(f"{shape(cell)}, all blank; right would be text, or nothing")
+        return str.__str__(cell)
+
+    def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
+        misfits = self.grammar.misfits(cells)
+        if self._blank_is_bad and any(map(str.isspace, cells)):
+            misfits += [i for i, cell in enumerate(cells) if cell.isspace()]
+        return self._each(cells, misfits) if misfits else (cells, {})
+
+
+class NameCheck(TextCheck):
+    grammar = _Grammar(
+        r"[A-Za-z0-9_ ().+$%:\-]*+",
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_ ().+$%:-",
+    )
+    _misfit = re.compile(r"[^A-Za-z0-9_ ().+$%:\-]")
+    _right = "right would be letters A to Z, digits, blanks and _ ( ) . + $ % - :"
+    _blank_is_bad = False
+
+    def one(self, cell: object) -> Value:
+        if isinstance(cell, int):
+            raise BadCell(f"{shape(cell)}; {self._right}, as text")
+        return super().one(cell)
+
+
+class PriorityCheck(ColumnCheck):
+    _digits = re.compile(r"[0-9]{1,18}")
+    _misfit = re.compile(r"[^0-9]")
+    # bool is left out on purpose: True equals 1 and would be found under it.
+    _types = frozenset((str, int, type(None)))
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least, self._most = least, most
+        self.width = len(str(most))
+        usual = range(least, min(most, 999) + 1)
+        self._table: dict[object, Value] = {"": "", None: ""}
+        self._table.update((key, i) for i in usual for key in (i, str(i)))
+
+    def one(self, cell: object) -> Value:
+        if cell is None or cell == "":
+            return ""
+        number = -1
+        if type(cell) is int:
+            number = cell
+        elif isinstance(cell, str) and self._digits.fullmatch(cell):
+            number = int(cell)
+        if self._least <= number <= self._most:
+            return number
+        where = shape(cell, self._misfit)
+        raise BadCell(f"{where}; right would be a whole number from {self._least} to {self._most}")
+
+    def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
+        if not self._types.issuperset(map(type, cells)):
+            raise TypeError
+        try:
+            return list(map(self._table.__getitem__, cells)), {}
+        except KeyError:
+            known = list(map(self._table.get, cells))
+        out, bad = self._each(cells, [i for i, value in enumerate(known) if value is None])
+        return [found if value is None else value for value, found in zip(known, out, strict=True)], bad
+
+
+class Bounds:
+    """The moments against which dates are held, as the service writes them.
+
+    Parameters
+    ----------
+    zone: the platform's zone; aware datetimes are converted to it.
+    now: the present moment; naive means in ``zone``.
+    """
+
+    __slots__ = ("now", "now_text", "zone")
+
+    def __init__(self, zone: ZoneInfo, now: datetime) -> None:
+        self.zone = zone
+        self.now = now.replace(tzinfo=None) if now.tzinfo is None else now.astimezone(zone).replace(tzinfo=None)
+        self.now_text = _stamp(self.now)
+
+    def latest(self, days: int | None) -> str:
+        """The moment ``days`` from now; the end of the calendar when there is no such moment, or no limit."""
+        try:
+            return _LAST if days is None else _stamp(self.now + timedelta(days=days))
+        except OverflowError:
+            return _LAST
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(" ", "seconds")
+
+
+_LAST = _stamp(datetime.max)
+_DAY = r"[0-9]{4}+-[0-9]{2}+-[0-9]{2}+"
+_CLOCK = r" (?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+
+
+class DateCheck(ColumnCheck):
+    """A moment or a day that is not past, and at most ``days`` ahead.
+
+    Dates in a column repeat, so that the texts proven good are kept, 4,096 at most.
+
+    Texts of this form sort by time, so that a comparison needs no parsing.
+    """
+
+    grammar = _Grammar(f"{_DAY}(?:{_CLOCK})?+")
+    _right = "right would be YYYY-MM-DD or YYYY-MM-DD HH:MM:SS"
+    _kept = 4_096
+    _required = False
+    _dates = True
+    width = 19
+
+    def __init__(self, bounds: Bounds, days: int | None = None) -> None:
+        self._bounds = bounds
+        self._latest = bounds.latest(days)
+        self._good: dict[str, str] = {}
+
+    def one(self, cell: object) -> Value:
+        if (cell is None or cell == "") and not self._required:
+            return ""
+        text = self.as_text(cell)
+        if text is None or not self.grammar.fullmatch(text):
+            raise BadCell(f"{shape(cell)}, not a date of the right form; {self._right}")
+        try:
+            datetime.fromisoformat(text)
+        except ValueError:
+            raise BadCell("a day that is not in the calendar; right would be a real date") from None
+        zone, now = self._bounds.zone.key, self._bounds.now_text
+        # The last valid day of a date without a time counts to its end.
+        if text < now[:10] if len(text) == 10 else text <= now:
+            raise BadCell(f"in the past; right would be later than {now} ({zone})")
+        if text > self._latest:
+            raise BadCell(f"too far ahead; right would be at the latest {self._latest} ({zone})")
+        return text
+
+    def as_text(self, cell: object) -> str | None:
+        """A date or text as the service would write it, unchecked; None when it has no such form."""
+        if isinstance(cell, str):
+            return str.__str__(cell)
+        if not isinstance(cell, date):
+            return None
+        if not isinstance(cell, datetime):
+            return cell.isoformat() if self._dates else None
+        try:
+            moment = cell if cell.tzinfo is None else cell.astimezone(self._bounds.zone)
+            return _stamp(moment.replace(tzinfo=None))
+        except (OverflowError, ValueError):
+            # A moment that the calendar of the other zone does not hold, or a "not a time" object of another library.
+            return None
+
+    def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
+        good = self._good
+        if not self._required:
+            good[""] = ""
+        try:
+            return list(map(good.__getitem__, cells)), {}
+        except KeyError:
+            self._learn(list(set(cells).difference(good)))
+        known = list(map(good.get, cells))
+        unknown = [i for i, text in enumerate(known) if text is None]
+        if not unknown:
+            return known, {}  # type: ignore[return-value]
+        return self._each(cells, unknown)
+
+    def _learn(self, texts: list[str]) -> None:
+        if len(self._good) + len(texts) > self._kept:
+            self._good.clear()
+        if not self.grammar.misfits(texts) and self._real(texts):
+            self._good.update(zip(texts, texts, strict=True))
+
+    def _real(self, texts: list[str]) -> bool:
+        try:
+            deque(map(datetime.fromisoformat, texts), 0)
+        except ValueError:
+            return False
+        return min(texts) > self._bounds.now_text and max(texts) <= self._latest
+
+
+class TimeCheck(DateCheck):
+    grammar = _Grammar(_DAY + _CLOCK)
+    _right = "right would be YYYY-MM-DD HH:MM:SS"
+    _required = True
+    _dates = False
+
+
+class ExtraCheck(TextCheck):
+    """A column of the campaign's own: text, number or date."""
+
+    _right = "right would be text without control characters, a number or a date"
+    _blank_is_bad = False
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._dates = DateCheck(bounds)
+
+    def one(self, cell: object) -> Value:
+        if isinstance(cell, bool):
+            raise BadCell(f"{shape(cell)}; {self._right}")
+        if isinstance(cell, int):
+            if not -_SAFE_INT <= cell <= _SAFE_INT:
+                raise BadCell(f"{shape(cell)}, more than JSON readers keep; right would be the same as text")
+            return int.__int__(cell)
+        if isinstance(cell, float):
+            if cell - cell != 0:
+                raise BadCell("not a finite number; right would be a finite number, or nothing")
+            return float.__float__(cell)
+        if isinstance(cell, date):
+            return self._moment(cell)
+        return super().one(cell)
+
+    def _moment(self, cell: date) -> str:
+        text = self._dates.as_text(cell)
+        if text is None or not self._dates.grammar.fullmatch(text):
+            raise BadCell(f"{shape(cell)} outside the calendar; right would be a real date")
+        return text
+
+
+class RefusedCheck(ColumnCheck):
+    """A lead's scheduled time in a call that does not schedule."""
+
+    width = 0
+
+    def one(self, cell: object) -> Value:
+        if cell is None or cell == "":
+            return ""
+        raise BadCell("given, but only schedule_leads takes it; right would be None")
+
+    def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
+        return ([""] * len(cells), {}) if cells.count("") == len(cells) else self._each(cells, range(len(cells)))
