@@ -1,0 +1,61 @@
+"""A simulator of the service with scripted faults, for users' tests and this library's own.
+
+Names are imported when they are first used: pytest imports this package for its plugin in every run, and most runs
+need none of it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .faults import Fault, FaultRule
+    from .record import LoggedCallback, LoggedRequest
+    from .settings import FailedFile, Settings
+    from .simulator import Simulator, serve
+    from .state import Campaign, StoredLead
+    from .window import RateWindow, worst_window
+
+__all__ = [
+    "Campaign",
+    "FailedFile",
+    "Fault",
+    "FaultRule",
+    "LoggedCallback",
+    "LoggedRequest",
+    "RateWindow",
+    "Settings",
+    "Simulator",
+    "StoredLead",
+    "serve",
+    "worst_window",
+]
+
+_HOME = {
+    "Campaign": "state",
+    "FailedFile": "settings",
+    "Fault": "faults",
+    "FaultRule": "faults",
+    "LoggedCallback": "record",
+    "LoggedRequest": "record",
+    "RateWindow": "window",
+    "Settings": "settings",
+    "Simulator": "simulator",
+    "StoredLead": "state",
+    "serve": "simulator",
+    "worst_window": "window",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

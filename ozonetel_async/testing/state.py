@@ -1,0 +1,217 @@
+"""What the simulated account holds: campaigns with their leads, numbers that must not be called, tokens."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from msgspec import Struct, field
+
+__all__ = ["BASE_COLUMNS", "SAME_NUMBER", "Campaign", "DoNotDisturb", "Routing", "StoredLead", "TokenDesk"]
+
+Routing = Literal["skill", "agent"]
+
+# Columns that every mapping has (Bulk V4, sample of bulkData; Schedule Campaign Data, note on AgentID).
+BASE_COLUMNS = ("PhoneNumber", "Name", "Priority", "ExpiryDate", "AgentId", "AgentID", "skill", "ScheduledTime")
+
+
+def _digits(phone: str) -> str:
+    return phone.lstrip("+")
+
+
+def _national(phone: str) -> str:
+    return phone.lstrip("+")[-10:]
+
+
+SAME_NUMBER: dict[str, Callable[[str], str]] = {"digits": _digits, "national": _national, "exact": str}
+
+
+class StoredLead(Struct):
+    """A lead in a campaign, as the service took it.
+
+    Parameters
+    ----------
+    phone, name, priority, expiry, agent_id, skill: as they were sent; 1 is the default priority.
+    extra: cells of the further mapped columns.
+    scheduled_for: when a scheduled lead is to be dialled, else None.
+    via: short name of the endpoint it came through.
+    transaction_id: of the V4 job it came with, else None.
+    status, dial_status, disposition, created, updated: what a dial-status export tells; tests may set them.
+    """
+
+    phone: str
+    name: str | None = None
+    priority: int = 1
+    expiry: str | None = None
+    agent_id: str | None = None
+    skill: str | None = None
+    extra: dict[str, object] = field(default_factory=dict)
+    scheduled_for: str | None = None
+    via: str = ""
+    transaction_id: str | None = None
+    status: str = "Pending"
+    dial_status: str = ""
+    disposition: str = ""
+    created: str = ""
+    updated: str = ""
+
+
+class Campaign:
+    """A campaign: its settings, its leads and their numbers.
+
+    Parameters
+    ----------
+    name: what requests call it.
+    kind: dialling mode, such as ``"Progressive"`` or ``"IVR"``; stands in the messages.
+    routing: None, ``"skill"`` or ``"agent"``: what every lead must name.
+    direction: ``"outbound"``, or ``"inbound"`` for one that takes no leads.
+    columns: mapped columns besides PhoneNumber, Name, Priority, ExpiryDate, AgentId, AgentID, skill, ScheduledTime.
+    running: whether it dials.
+    agents, skills: the agents and skills it knows.
+
+    Attributes
+    ----------
+    leads: the stored leads in the order of their arrival; empty when the simulator only counts.
+    numbers: how many leads each number has; keys are the numbers' identity, by default without a leading plus.
+    stored: how many leads were stored.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        kind: str = "Progressive",
+        routing: Routing | None = None,
+        direction: Literal["outbound", "inbound"] = "outbound",
+        columns: Sequence[str] = (),
+        running: bool = True,
+        agents: Sequence[str] = (),
+        skills: Sequence[str] = (),
+        same_number: Callable[[str], str] = _digits,
+        keep_leads: bool = True,
+    ) -> None:
+        self.name = name
+        self.id = str(256 + len(name))
+        self.kind = kind
+        self.routing = routing
+        self.direction = direction
+        self.columns = (*BASE_COLUMNS, *columns)
+        self.mapping = frozenset(self.columns)
+        self.running = running
+        self.agents = frozenset(agents)
+        self.skills = frozenset(skills)
+        self.leads: list[StoredLead] = []
+        self.numbers: Counter[str] = Counter()
+        self.stored = 0
+        self._skills_of: dict[str, set[str | None]] = {}
+        self._identity = same_number
+        self._keep = keep_leads
+
+    def identity(self, phone: str) -> str:
+        """The key under which ``numbers`` counts a number."""
+        return self._identity(phone)
+
+    def holds(self, phone: str) -> bool:
+        """Whether the campaign has a lead with this number."""
+        return self.numbers[self._identity(phone)] > 0
+
+    def holds_for_other_skill(self, phone: str, skill: str | None) -> bool:
+        """Whether the campaign has this number, and only for skills other than this one."""
+        known = self._skills_of.get(self._identity(phone))
+        return bool(known) and skill not in (known or ())
+
+    def store(self, lead: StoredLead) -> None:
+        """Take a lead in."""
+        self.stored += 1
+        if not self._keep:
+            return
+        key = self._identity(lead.phone)
+        self.leads.append(lead)
+        self.numbers[key] += 1
+        if self.routing == "skill":
+            self._skills_of.setdefault(key, set()).add(lead.skill)
+
+    def remove(self, phone: str) -> int:
+        """Delete every lead with this number; how many there were."""
+        key = self._identity(phone)
+        count = self.numbers.pop(key, 0)
+        if count:
+            self.leads = [lead for lead in self.leads if self._identity(lead.phone) != key]
+            self._skills_of.pop(key, None)
+            self.stored -= count
+        return count
+
+    def __repr__(self) -> str:
+        return f"Campaign({self.name!r}, kind={self.kind!r}, stored={self.stored}, running={self.running})"
+
+
+class DoNotDisturb(set[str]):
+    """Numbers that must not be called; with or without a leading plus is the same number."""
+
+    def __contains__(self, phone: object) -> bool:
+        if not len(self) or not isinstance(phone, str):
+            return False
+        bare = phone.lstrip("+")
+        return super().__contains__(bare) or super().__contains__("+" + bare)
+
+
+def _segment(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class TokenDesk:
+    """Bearer tokens as Generate Token gives them out: HS512 JWTs with ``sub``, ``exp`` and ``iat``, of which only the
+    newest one works, for ``life`` seconds.
+
+    Parameters
+    ----------
+    life: seconds.
+    replaced_message: what a replaced token is told.
+    clock: the loop's clock, which decides on expiry.
+    """
+
+    def __init__(self, life: float, replaced_message: str, clock: Callable[[], float]) -> None:
+        self.issued = 0
+        self._life = life
+        self._replaced_message = replaced_message
+        self._clock = clock
+        self._secret = b"simulator-only"
+        self._current = ""
+        self._expires = 0.0
+        self._former: set[str] = set()
+
+    def issue(self, username: str) -> str:
+        """A new token; every earlier one ends."""
+        if self._current:
+            self._former.add(self._current)
+        self.issued += 1
+        issued_at = int(time.time())
+        life = int(self._life) if self._life == int(self._life) else self._life
+        # Two tokens of one second would be one text without the number.
+        claims = {"sub": username, "exp": issued_at + life, "iat": issued_at, "jti": str(self.issued)}
+        parts = ({"alg": "HS512"}, claims)
+        signed = ".".join(_segment(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
+        signature = hmac.new(self._secret, signed.encode(), hashlib.sha512).digest()
+        self._current = f"{signed}.{_segment(signature)}"
+        self._expires = self._clock() + self._life
+        return self._current
+
+    def expire(self) -> None:
+        """End the current token now, as if its life were over."""
+        self._expires = self._clock()
+
+    def complaint(self, token: str) -> str | None:
+        """The service's message about this token, or None if it is good."""
+        if not token:
+            return "Token Should Not be Null or Empty."
+        if token in self._former:
+            return self._replaced_message
+        if token != self._current:
+            return "Invalid Token"
+        return "Token Expired" if self._clock() >= self._expires else None

@@ -1,0 +1,116 @@
+"""The rate limit as a server judges it: exactly, on the server's clock, at the moment a request arrives."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable
+from math import floor
+from typing import Literal
+
+__all__ = ["RateWindow", "WindowKind", "worst_window"]
+
+WindowKind = Literal["sliding", "calendar", "first_request", "token_bucket"]
+
+# Sums of clock readings are off by their rounding; a microsecond hides that and nothing that matters.
+_ROUNDING = 1e-6
+
+
+class RateWindow:
+    """At most ``requests`` per ``per`` seconds, counted in one of four ways.
+
+    Parameters
+    ----------
+    requests: requests that one window admits.
+    per: length of the window in seconds.
+    kind: ``"sliding"``: any stretch of ``per`` seconds. ``"calendar"``: windows side by side from a common origin.
+        ``"first_request"``: a window opens with the first request after the last one closed. ``"token_bucket"``: a
+        full bucket of ``requests`` tokens that fills evenly, ``requests`` in ``per`` seconds.
+    phase: seconds by which the calendar's windows are shifted.
+    """
+
+    __slots__ = ("_admits", "_filled", "_level", "_start", "_times", "_used", "kind", "per", "phase", "requests")
+
+    def __init__(self, requests: int, per: float, kind: WindowKind = "sliding", *, phase: float = 0.0) -> None:
+        if requests < 1 or per <= 0:
+            raise ValueError(f"a window needs at least 1 request and more than 0 seconds, got {requests} per {per}")
+        self.requests = requests
+        self.per = per
+        self.kind = kind
+        self.phase = phase
+        self._times: deque[float] = deque()
+        self._start = float("-inf")
+        self._used = 0
+        self._level = float(requests)
+        self._filled: float | None = None
+        rules: dict[str, Callable[[float], bool]] = {
+            "sliding": self._admits_sliding,
+            "calendar": self._admits_calendar,
+            "first_request": self._admits_first_request,
+            "token_bucket": self._admits_token_bucket,
+        }
+        if kind not in rules:
+            raise ValueError(f"kind must be one of {', '.join(rules)}, got {kind!r}")
+        self._admits = rules[kind]
+
+    def admits(self, now: float) -> bool:
+        """Whether a request that arrives now is within the limit; counts nothing."""
+        return self._admits(now)
+
+    def count(self, now: float) -> None:
+        """Count a request that arrives now. More may be counted than are admitted."""
+        self._admits(now)
+        if self.kind == "sliding":
+            self._times.append(now)
+        elif self.kind == "token_bucket":
+            self._level = max(0.0, self._level - 1.0)
+        else:
+            if self.kind == "first_request" and self._used == 0:
+                self._start = now
+            self._used += 1
+
+    def retry_after(self, now: float) -> float:
+        """Seconds until a request would be admitted, if none is counted before."""
+        if self._admits(now):
+            return 0.0
+        if self.kind == "sliding":
+            return self._times[len(self._times) - self.requests] + self.per - now
+        if self.kind == "token_bucket":
+            return (1.0 - self._level) * self.per / self.requests
+        return self._start + self.per - now
+
+    def _admits_sliding(self, now: float) -> bool:
+        times = self._times
+        edge = now - self.per + _ROUNDING
+        while times and times[0] <= edge:
+            times.popleft()
+        return len(times) < self.requests
+
+    def _admits_calendar(self, now: float) -> bool:
+        start = floor((now - self.phase + _ROUNDING) / self.per) * self.per + self.phase
+        if start > self._start + _ROUNDING:
+            self._start, self._used = start, 0
+        return self._used < self.requests
+
+    def _admits_first_request(self, now: float) -> bool:
+        if now >= self._start + self.per - _ROUNDING:
+            self._used = 0
+        return self._used < self.requests
+
+    def _admits_token_bucket(self, now: float) -> bool:
+        if self._filled is not None:
+            gained = (now - self._filled) * self.requests / self.per
+            self._level = min(float(self.requests), self._level + gained)
+        self._filled = now
+        return self._level >= 1.0 - _ROUNDING
+
+
+def worst_window(times: Iterable[float], per: float) -> int:
+    """Most of these arrival times (in ascending order) that any half-open window of ``per`` seconds holds."""
+    times = array("d", times)
+    worst = first = 0
+    for last, now in enumerate(times):
+        while times[first] <= now - per + _ROUNDING:
+            first += 1
+        worst = max(worst, last - first + 1)
+    return worst
