@@ -8,6 +8,7 @@
     ├── QueueFullError                not_sent  too many callers wait already
     ├── QueueTimeoutError             not_sent  the wait for a free slot is longer than max_wait
     ├── ConnectError                  not_sent  the request never left
+    ├── JournalError                  not_sent  the journal is in use, damaged, full, or belongs to another upload
     ├── AuthenticationError           refused   key, user name or token
     ├── AuthModeError                 refused   the account's "API Authentication" setting
     ├── CampaignError                 refused   campaign missing, unknown, busy or not outbound
@@ -34,6 +35,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectError",
     "InvalidLeadError",
+    "JournalError",
     "LeadRejectedError",
     "Outcome",
     "OutcomeUnknownError",
@@ -112,6 +114,10 @@ class QueueTimeoutError(OzonetelError):
 
 class ConnectError(OzonetelError):
     """No connection to the service; the request never left."""
+
+
+class JournalError(OzonetelError):
+    """The journal cannot be used: in use by another process, damaged, on a full disk, or of another upload."""
 
 
 class AuthenticationError(OzonetelError):
