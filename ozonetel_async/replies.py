@@ -330,10 +330,13 @@ def _http_code(http_status: int, status: str | None, data: Mapping[str, object])
     return max(http_status, int(status)) if java else http_status
 
 
-def _rows(message: object) -> list[dict[str, object]] | None:
+def _rows(message: object) -> list[Mapping[str, object]] | None:
     """Row objects of a schedule answer: a list, one row alone, or a list that PHP has turned into an object."""
     if isinstance(message, dict):
-        message = [message] if _ROW_KEYS & message.keys() else list(message.values())
+        if _ROW_KEYS & message.keys():
+            return [message]
+        # The keys are the places then; kept, since PHP makes an object of a list just when places are missing.
+        message = [{"index": key, **row} if isinstance(row, dict) else row for key, row in message.items()]
     if isinstance(message, list) and message and all(isinstance(row, dict) for row in message):
         return message
     return None

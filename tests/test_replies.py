@@ -453,6 +453,12 @@ def test_schedule_rows_are_always_a_list() -> None:
         assert (reply.meaning, reply.data["message"], reply.message) == (Meaning.ACCEPTED, [row], "")
 
 
+def test_a_schedule_answer_with_missing_rows_keeps_their_places() -> None:
+    row = {"Response": "success", "msg": "Data updated successfully"}
+    reply = classify("schedule", 200, body_of(status="success", message={"0": row, "2": {**row, "index": "3"}}))
+    assert reply.data["message"] == [{"index": "0", **row}, {"index": "3", **row}]
+
+
 # -- any bytes -----------------------------------------------------------------------------------------------------
 
 # A slow machine is no failure.
