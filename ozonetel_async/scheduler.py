@@ -5,8 +5,7 @@ A bucket holds ``limit.requests`` tokens and a request takes one. The token come
 sees more than N requests, whether the server counts sliding, calendar-aligned, from the first request, or with a
 token bucket of its own. Counting from the moment of sending is wrong: latency squeezes what was spaced.
 
-``aiolimiter`` shapes the pace in front of that window when ``burst`` is smaller than ``requests``. With ``burst`` equal
-to ``requests`` the window alone implies all that a leaky bucket of that size could forbid, so none is asked.
+``pace.py`` shapes what the window allows: spacing by ``aiolimiter``, pauses and a lower pace after refusals.
 
 Order: higher priority first, then first come first served. One timer for the whole queue; nobody polls. A token is
 charged when its waiter resumes, so a grant that is cancelled before that costs nothing and goes to the next.
@@ -21,20 +20,15 @@ from heapq import heapify, heappop, heappush, nsmallest
 from math import inf
 from typing import TypeAlias
 
-from aiolimiter import AsyncLimiter
-
 from .config import RateLimit
 from .errors import ConfigurationError, QueueFullError, QueueTimeoutError
+from .pace import Pace
 
 __all__ = ["RateQueue", "Slot"]
 
 # uvloop's clock is cached once per loop step and cut to whole milliseconds, so an answer may seem to have come that
 # much earlier than it did. The same figure is the shortest time for which the queue's timer is set: no spinning.
 _GUARD = 0.001
-
-_FALL = 0.75  # the pace after a refusal, as a share of the pace before
-_RISE = 0.1  # what each window without refusal gives back, as a share of the full pace
-_FIRST_PAUSE = 1 / 8  # of a window, when the server names no time; doubles with each refusal in a row, up to a window
 
 
 class _Verdict(Enum):
@@ -97,93 +91,6 @@ class Slot:
             queue._refuse(self.started, retry_after)
 
 
-class _Pace:
-    """How fast the window may be used: pauses after refusals, the falling and rising share, spacing by aiolimiter.
-
-    Each refusal of a request that was started after the last adaptation takes the pace to 3/4 (at least one request
-    per window) and pauses the queue: for the time the server named, else for 1/8 window, doubled with each further
-    one up to a window. Refusals of requests started before it belong to the same overload: they only extend the
-    pause when the server names a time. Each ``per`` seconds without refusal give back a tenth of the full pace, and
-    the next pause begins at 1/8 again.
-    """
-
-    __slots__ = ("_adapted_at", "_limit", "_spacing", "_step_at", "_streak", "burst", "resume_at", "share", "withheld")
-
-    def __init__(self, limit: RateLimit) -> None:
-        self._limit = limit
-        self.share = 1.0
-        self.withheld = 0  # tokens that the present share leaves unused
-        self.resume_at = 0.0
-        self._adapted_at = -inf
-        self._step_at = 0.0
-        self._streak = 0
-        self._shape()
-
-    def _shape(self) -> None:
-        requests = self._limit.requests
-        usable = max(1, int(requests * self.share + 1e-9))
-        self.withheld = requests - usable
-        self.burst = min(self._limit.burst or requests, usable)
-        free_running = self.burst == requests
-        self._spacing = None if free_running else AsyncLimiter(self.burst, self.burst * self._limit.per / usable)
-
-    @property
-    def spacing(self) -> AsyncLimiter | None:
-        """The limiter each start has to pass, or None while the window alone decides."""
-        return self._spacing
-
-    def refuse(self, now: float, started: float, retry_after: float | None) -> None:
-        """Take in a refusal that arrived ``now`` for a request started at ``started``."""
-        per = self._limit.per
-        pause = retry_after
-        if started > self._adapted_at:
-            if pause is None:
-                pause = per * min(1.0, _FIRST_PAUSE * 2.0**self._streak)
-            self._streak = min(self._streak + 1, 16)
-            self._adapted_at = now
-            self.share = max(1 / self._limit.requests, self.share * _FALL)
-            self._shape()
-        if pause is not None:
-            # A deadline that only moves forward: no other request's shorter pause can end this one early.
-            self.resume_at = max(self.resume_at, now + pause)
-        self._step_at = max(self._step_at, self._adapted_at, self.resume_at)
-
-    def recover(self, now: float) -> None:
-        """Give back what the windows since the last refusal have earned."""
-        clean = int((now - self._step_at) / self._limit.per)
-        if clean > 0:
-            self._step_at += clean * self._limit.per
-            self._streak = 0
-            self.share = min(1.0, self.share + clean * max(_RISE, 1 / self._limit.requests))
-            self._shape()
-
-    def allowed(self, wanted: int, granted: int) -> int:
-        """How many of ``wanted`` starts the spacing lets through now, beside ``granted`` ones still to come."""
-        if self._spacing is None:
-            return wanted
-        low, high = 0, min(wanted, self.burst - granted)
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if self._has(granted + middle) else (low, middle - 1)
-        return low
-
-    def _has(self, amount: float) -> bool:
-        assert self._spacing is not None
-        # A hair more than needed: the sum of many acquire(1) may round to more than acquire(many).
-        return self._spacing.has_capacity(min(amount + 1e-6, self.burst))
-
-    def delay(self, granted: int) -> float:
-        """Seconds until the spacing lets one more start through."""
-        if self._spacing is None or self._has(min(granted + 1, self.burst)):
-            return 0.0
-        # aiolimiter says only whether an amount fits: halving finds the largest that does, hence its level.
-        low, high = 0.0, float(granted + 1)
-        for _ in range(24):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self._has(middle) else (low, middle)
-        return (granted + 1 - low) * self._spacing.time_period / self._spacing.max_rate
-
-
 class RateQueue:
     """The queue in front of one endpoint of one account.
 
@@ -204,7 +111,7 @@ class RateQueue:
         self.transit_margin = transit_margin
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._pace = _Pace(limit)
+        self._pace = Pace(limit)
         self._free = limit.requests  # matured tokens, those of granted waiters that have not resumed included
         self._granted = 0
         self._in_flight = 0
@@ -223,8 +130,6 @@ class RateQueue:
             f"RateQueue({self.name!r}, {self.limit.requests}/{self.limit.per:g} s, waiting={self.waiting}, "
             f"in_flight={self.in_flight}, free={self.free})"
         )
-
-    # -- live figures -------------------------------------------------------------------------------------------
 
     @property
     def waiting(self) -> int:
@@ -250,7 +155,9 @@ class RateQueue:
     @property
     def next_free_in(self) -> float:
         """Seconds until a request could start if nobody else waited: at best, taking answers as coming right now."""
-        now = self._now()
+        if self._loop is None or self._loop.is_closed():
+            return 0.0
+        now = self._loop.time()
         self._mature(now)
         return max(0.0, self._earliest(0, now) - now)
 
@@ -267,9 +174,8 @@ class RateQueue:
     @property
     def pace(self) -> float:
         """Share of the limit in use, 1.0 unless the server refused requests lately."""
+        self._pace.recover(self._now())
         return self._pace.share
-
-    # -- the callers' side --------------------------------------------------------------------------------------
 
     async def acquire(self, priority: int = 0, max_wait: float | None = None, *, after: Slot | None = None) -> Slot:
         """Wait for the right to start one request.
@@ -291,17 +197,15 @@ class RateQueue:
         ConfigurationError: the queue is closed or belongs to another event loop.
         """
         loop = self._check_loop()
-        if max_wait is not None and not max_wait >= 0:
-            raise ConfigurationError(f"max_wait must be zero or more seconds, got {max_wait!r}", endpoint=self.name)
-        if after is None:
-            self._order = order = self._order + 1
-        else:
-            order = after._order
-        if self._waiting or self._granted or self._room(loop.time(), 1) < 1:
-            waiter = self._enqueue(loop, priority, order, max_wait, after is not None)
+        deadline = None if max_wait is None else self._deadline(loop.time(), max_wait)
+        known = after is not None
+        order = after._order if after is not None else self._next_order()
+        ready = not (self._waiting or self._granted) and self._room(loop.time(), 1) > 0
+        while not ready:
+            waiter = self._enqueue(loop, priority, order, deadline, known)
             timer = None
-            if max_wait is not None and not waiter.done():
-                timer = loop.call_later(max_wait, self._expire, waiter, priority)
+            if deadline is not None and deadline < inf and not waiter.done():
+                timer = loop.call_at(deadline, self._expire, waiter, priority)
             try:
                 verdict = await waiter
             except BaseException:
@@ -311,6 +215,8 @@ class RateQueue:
                 if timer is not None:
                     timer.cancel()
             self._check_verdict(verdict, max_wait)
+            # A refusal may have arrived between the grant and this moment: then back to the own place.
+            ready, known = loop.time() >= self._pace.resume_at, True
         spacing = self._pace.spacing
         # Asked first, so that acquire() never suspends: no await may stand between a token and its slot.
         if spacing is not None and spacing.has_capacity():
@@ -342,20 +248,29 @@ class RateQueue:
             raise self._closed_error()
         return loop
 
+    def _deadline(self, now: float, max_wait: float) -> float:
+        if not max_wait >= 0:
+            raise ConfigurationError(f"max_wait must be zero or more seconds, got {max_wait!r}", endpoint=self.name)
+        return now + max_wait
+
+    def _next_order(self) -> int:
+        self._order += 1
+        return self._order
+
     def _closed_error(self) -> ConfigurationError:
         return ConfigurationError("the client is closed", endpoint=self.name)
 
     def _enqueue(
-        self, loop: asyncio.AbstractEventLoop, priority: int, order: int, max_wait: float | None, returning: bool
+        self, loop: asyncio.AbstractEventLoop, priority: int, order: int, deadline: float | None, known: bool
     ) -> _Waiter:
-        if self._waiting >= self.max_waiting and not returning:
+        if self._waiting >= self.max_waiting and not known:
             raise QueueFullError(
                 f"{self._waiting} callers wait already, which is all that max_waiting={self.max_waiting} allows; "
                 "send later, or from fewer tasks",
                 endpoint=self.name,
             )
-        if max_wait is not None:
-            self._check_wait(loop.time(), priority, max_wait, returning)
+        if deadline is not None:
+            self._check_wait(loop.time(), priority, deadline, known)
         waiter: _Waiter = loop.create_future()
         heappush(self._heap, (-priority, order, waiter))
         self._waiting += 1
@@ -363,13 +278,13 @@ class RateQueue:
         self._wake()
         return waiter
 
-    def _check_wait(self, now: float, priority: int, max_wait: float, returning: bool) -> None:
-        ahead = sum(n for lane, n in self._lanes.items() if lane > priority or (lane == priority and not returning))
-        wait = self._earliest(ahead, now) - now
-        if wait > max_wait:
+    def _check_wait(self, now: float, priority: int, deadline: float, known: bool) -> None:
+        ahead = sum(n for lane, n in self._lanes.items() if lane > priority or (lane == priority and not known))
+        earliest = self._earliest(ahead, now)
+        if earliest > deadline:
             raise QueueTimeoutError(
-                f"the next free slot is at least {wait:.3g} s away with {ahead} callers in front, "
-                f"longer than max_wait={max_wait:g}",
+                f"the next free slot is at least {earliest - now:.3g} s away with {ahead} callers in front, "
+                f"longer than max_wait allows ({deadline - now:.3g} s)",
                 endpoint=self.name,
             )
 
@@ -389,16 +304,16 @@ class RateQueue:
 
     def _abandon(self, waiter: _Waiter, priority: int) -> None:
         """The waiter's task was cancelled: drop its place, or hand its grant to the next."""
-        if self._closed or (self._loop and self._loop.is_closed()):
-            self._granted -= not waiter.cancelled() and waiter.done() and waiter.result() is _Verdict.GRANTED
+        if waiter.get_loop().is_closed():
             return
         waiter.cancel()  # does nothing unless the coroutine was thrown away while it waited
-        if waiter.cancelled():
+        if not waiter.cancelled():
+            if waiter.result() is _Verdict.GRANTED:
+                self._granted -= 1
+                self._wake()
+        elif not self._closed:
             self._leave(priority)
             self._tidy()
-        elif waiter.result() is _Verdict.GRANTED:
-            self._granted -= 1
-            self._wake()
 
     def _leave(self, priority: int) -> None:
         self._waiting -= 1
@@ -416,8 +331,6 @@ class RateQueue:
         elif len(self._heap) > 2 * self._waiting + 64:
             self._heap = [entry for entry in self._heap if not entry[2].done()]
             heapify(self._heap)
-
-    # -- tokens -------------------------------------------------------------------------------------------------
 
     def _now(self) -> float:
         return 0.0 if self._loop is None else self._loop.time()
@@ -468,8 +381,6 @@ class RateQueue:
         self._refused += 1
         self._pace.refuse(self._now(), started, retry_after)
         self._cool(self.limit.per)
-
-    # -- waking -------------------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
         """Grant what may start now, and set the timer for the rest."""
