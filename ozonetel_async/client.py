@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
 from os import PathLike
 from types import MappingProxyType, TracebackType
@@ -14,6 +16,7 @@ from .dispatch import Call, Dispatcher
 from .endpoints import EndpointName, QueueName
 from .errors import ConfigurationError
 from .intake import Intake, Rows
+from .ledger import open_ledger, upload_header, wait_for_verdicts
 from .models import BatchReceipt, ExportReceipt, Lead, LeadReceipt, Row, ScheduleReport, UploadReport
 from .params import (
     Action,
@@ -228,9 +231,12 @@ class OzonetelClient:
         callback_url: str | None = None,
         queue_priority: int = -1,
         in_flight: int | None = None,
+        journal: str | PathLike[str] | None = None,
+        callback_timeout: float | None = None,
         on_progress: Callable[[UploadReport], object] | None = None,
         on_unknown: OnUnknown = "hold",
         rejects: str | PathLike[str] | None = None,
+        stop: asyncio.Event | None = None,
     ) -> UploadReport:
         """Add any number of leads, 500 a request, as fast as the limit allows (page "Bulk Data (V4)"; 5 a minute).
 
@@ -247,7 +253,14 @@ class OzonetelClient:
         action, check_duplicate, is_delete, callback_url: as for ``add_batch``.
         queue_priority: place in the bulk queue; below 0, single batches overtake the upload.
         in_flight: requests under way at a time; default: as many as the limit lets start at once.
+        journal: path of a file that makes the upload durable: after a crash, the same call with the same input
+            continues it. Batches accepted by then are skipped, batches not sent are sent, and those whose answer was
+            cut off follow ``on_unknown``. With ``callback_url``, each batch gets a callback URL of its own below it;
+            ``receiver.CallbackReceiver`` takes the callbacks in, here or in another process.
+        callback_timeout: seconds to wait for the callbacks after the last answer; needs ``journal`` and
+            ``callback_url``. None does not wait.
         on_progress: called with the live report before the first row and whenever a batch's fate is known.
+        stop: set it to end the upload early: what is on the wire is finished, nothing more is begun.
         on_unknown: ``"hold"`` reports batches without a trustworthy answer and leaves them alone. ``"resend"`` sends
             them again, and needs ``check_duplicate=True`` so that nobody is added twice.
         rejects: path of a CSV that receives every invalid row with its number and reason.
@@ -259,6 +272,8 @@ class OzonetelClient:
         Raises
         ------
         ConfigurationError: an argument is wrong; nothing was sent.
+        JournalError: the journal is in use, damaged, of another upload or of an input that has changed; nothing was
+            sent.
         Exception: whatever ``leads`` itself raises, after the rows taken from it were sent.
         asyncio.CancelledError: the report passed to ``on_progress`` is final then as well.
         """
@@ -268,19 +283,38 @@ class OzonetelClient:
             raise ConfigurationError("on_unknown='resend' needs check_duplicate=True, or people would be called twice")
         if in_flight is not None and (not isinstance(in_flight, int) or in_flight < 1):
             raise ConfigurationError(f"in_flight must be a whole number of at least 1, got {in_flight!r}")
-        upload = Upload(
-            self._dispatcher,
-            check_campaign(campaign),
-            leads,
-            self._chunker("bulk", columns, leads),
-            bulk_params(action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url),
-            width=in_flight or self._config.limits.bulk.requests,
-            priority=queue_priority,
-            on_unknown=on_unknown,
-            on_progress=on_progress,
-            rejects=rejects,
+        if callback_timeout is not None and (journal is None or callback_url is None):
+            raise ConfigurationError(
+                "callback_timeout needs journal and callback_url: callbacks settle journaled batches"
+            )
+        params = bulk_params(
+            action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
         )
-        return await upload.run()
+        campaign = check_campaign(campaign)
+        now = datetime.now(self._config.zone)
+        async with AsyncExitStack() as stack:
+            ledger = None
+            if journal is not None:
+                header = upload_header(self._config, campaign, params, columns, leads, now)
+                ledger, now = await stack.enter_async_context(open_ledger(journal, header, callback_url))
+            upload = Upload(
+                self._dispatcher,
+                campaign,
+                leads,
+                chunker_maker(self._config, self._dispatcher.endpoints["bulk"], columns, leads, now),
+                params,
+                width=in_flight or self._config.limits.bulk.requests,
+                priority=queue_priority,
+                on_unknown=on_unknown,
+                on_progress=on_progress,
+                rejects=rejects,
+                ledger=ledger,
+                stop=stop,
+            )
+            report = await upload.run()
+            if ledger is not None and callback_timeout is not None and report.stopped_by is None:
+                await wait_for_verdicts(ledger.journal, callback_timeout)
+            return report
 
     async def schedule_leads(
         self,

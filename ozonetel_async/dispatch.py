@@ -35,6 +35,7 @@ class Call:
     priority: place in the queue; larger goes first.
     max_wait: most seconds to wait in the queue, all attempts together; None waits as long as it takes.
     before_send: awaited when the call's turn has come, right before each attempt.
+    not_applied: awaited when an attempt is known not to have been applied and another one will follow.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Call:
         "endpoint",
         "in_doubt",
         "max_wait",
+        "not_applied",
         "on_wire",
         "params",
         "payload",
@@ -60,6 +62,7 @@ class Call:
         priority: int = 0,
         max_wait: float | None = None,
         before_send: Callable[[], Awaitable[None]] | None = None,
+        not_applied: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.endpoint: EndpointName = endpoint
         self.params = params
@@ -68,6 +71,7 @@ class Call:
         self.priority = priority
         self.max_wait = max_wait
         self.before_send = before_send
+        self.not_applied = not_applied
         self.sends = 0
         """Requests put on the wire for this call."""
         self.on_wire = False
@@ -132,6 +136,8 @@ class Dispatcher:
             wait = self._repeat_after(failure, failures[kind], reply)
             if wait is None:
                 raise failure
+            if call.not_applied is not None and not call.in_doubt:
+                await call.not_applied()
             _log.info("%s: attempt ended in %s, trying again", call.endpoint, kind.__name__)
             if wait:
                 await asyncio.sleep(wait)

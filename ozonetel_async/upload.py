@@ -18,6 +18,7 @@ from .errors import (
     CampaignError,
     ConfigurationError,
     ConnectError,
+    JournalError,
     Outcome,
     OutcomeUnknownError,
     OzonetelError,
@@ -25,6 +26,7 @@ from .errors import (
     RateLimitedError,
 )
 from .intake import Intake, Rows
+from .ledger import Ledger
 from .models import BatchResult, InvalidRow, Lead, Row, UploadReport
 from .params import ChunkerMaker
 from .replies import Reply
@@ -33,6 +35,7 @@ from .wire import Params, batch_receipt
 __all__ = ["OnUnknown", "Upload"]
 
 OnUnknown: TypeAlias = Literal["hold", "resend"]
+BatchOutcome: TypeAlias = Literal["accepted", "refused", "not_sent", "unknown"]
 
 _log = logging.getLogger("ozonetel_async")
 
@@ -50,6 +53,7 @@ _FATAL = (
     CampaignError,
     ConfigurationError,
     ConnectError,
+    JournalError,
     QueueFullError,
     RateLimitedError,
 )
@@ -102,6 +106,8 @@ class Upload:
     on_unknown: ``"hold"`` reports batches whose fate is unknown, ``"resend"`` sends them again.
     on_progress: called with the live report before the first row, and whenever a batch's fate is known.
     rejects: path of a CSV that receives the invalid rows.
+    ledger: the upload's side of its journal.
+    stop: once set, no more rows are taken and no more batches begun; what is under way is finished.
     """
 
     def __init__(
@@ -117,6 +123,8 @@ class Upload:
         on_unknown: OnUnknown,
         on_progress: Callable[[UploadReport], object] | None,
         rejects: str | PathLike[str] | None,
+        ledger: Ledger | None = None,
+        stop: asyncio.Event | None = None,
     ) -> None:
         self.report = UploadReport(campaign=campaign)
         self._dispatcher = dispatcher
@@ -130,8 +138,12 @@ class Upload:
         self._intake = Intake(rows)
         self._chunker = make_chunker(self._note_invalid)
         self._rejects = None if rejects is None else Rejects(rejects)
+        self._fresh: deque[Batch] = deque()  # cut, and not yet compared with the journal or written into it
         self._ready: deque[Batch] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: dict[asyncio.Task[None], Call] = {}
+        self._ledger = ledger
+        self._stop_event = stop
+        self._in_doubt: set[int] = set()  # batches of unknown fate from an earlier run
         self._unknown_streak = 0
         self._refused_by: str | None = None
         self._started = asyncio.get_running_loop().time()
@@ -143,6 +155,7 @@ class Upload:
         both carry the report's text as a note.
         """
         failure: BaseException | None
+        watcher = None if self._stop_event is None else asyncio.create_task(self._watch(self._stop_event))
         try:
             self._progress()
             await self._consume()
@@ -152,6 +165,8 @@ class Upload:
             self._stop(type(error).__name__)
             await self._abandon()
         finally:
+            if watcher is not None:
+                watcher.cancel()
             await self._intake.close()
             if self._rejects is not None:
                 self._rejects.close()
@@ -165,63 +180,138 @@ class Upload:
     async def _consume(self) -> None:
         """Take all rows, send the batches they fill, and wait for the last answer."""
         while not self.report.stopped_by and (rows := await self._intake.take()):
-            self._ready.extend(self._chunker.feed(rows))
-            await self._start_ready()
+            await self._admit(self._chunker.feed(rows))
         if self._intake.failure is not None:
             self._stop(f"{type(self._intake.failure).__name__} in the input")
-        self._ready.extend(self._chunker.flush())
+        await self._admit(self._chunker.flush())
+        if self._ledger is not None:
+            if not self.report.stopped_by:
+                self._ledger.check_complete()
+            self._take_up(self._ledger)
         await self._start_ready()
-        while self._tasks:
+        while self._calls:
             await self._reap()
         self._count_tail()
+
+    async def _admit(self, batches: list[Batch]) -> None:
+        """Start new batches; with a journal, an earlier run's first, once the input has proved to be the same."""
+        self._fresh.extend(batches)
+        while self._fresh:
+            batch = self._fresh[0]
+            if self._ledger is None:
+                self._ready.append(batch)
+            elif self.report.stopped_by:
+                # Not journaled: the rest of an input that ended early would be cut otherwise by the next run.
+                self._settle_unsent(batch)
+            elif self._ledger.replaying:
+                self._ledger.recognise(batch)
+            else:
+                self._take_up(self._ledger)
+                await self._ledger.plan(batch)
+                self._ready.append(batch)
+            self._fresh.popleft()
+        await self._start_ready()
+
+    def _take_up(self, ledger: Ledger) -> None:
+        """Count what an earlier run has settled, and make ready what it left to do."""
+        while ledger.verified:
+            entry = ledger.verified.popleft()
+            batch = Batch(
+                entry.index, entry.first_row, entry.last_row, entry.rows, entry.read, entry.read - entry.rows, b""
+            )
+            if entry.state == "accepted":
+                self._settle(batch, "accepted", transaction_id=entry.transaction_id)
+            elif entry.state == "unknown" and self._attempts == 1:
+                self._settle(batch, "unknown", error=entry.error)
+            else:
+                self._in_doubt.update([entry.index] if entry.state == "unknown" else [])
+                self._ready.append(batch)
 
     async def _start_ready(self) -> None:
         """Start the batches that are ready, each when there is room for it."""
         while self._ready:
-            while len(self._tasks) >= self._width:
+            while len(self._calls) >= self._width:
                 await self._reap()
             batch = self._ready.popleft()
             if self._refused_by is None:
-                self._tasks.add(asyncio.create_task(self._send(batch)))
+                call = Call(
+                    "bulk", self._params, campaign=self._campaign, payload=batch.payload, priority=self._priority
+                )
+                self._calls[asyncio.create_task(self._send(batch, call))] = call
             else:
-                self._settle(batch, "not_sent", error=self._refused_by)
+                self._settle_unsent(batch)
 
     async def _reap(self) -> None:
         """Wait until a batch's fate is known."""
-        done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            task.result()
+            del self._calls[task]
+            if not task.cancelled():
+                task.result()
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        """End the upload when asked to: what is on the wire is finished, what waits for its turn is taken back."""
+        await stop.wait()
+        self._refuse("asked to stop")
+        for task, call in self._calls.items():
+            if not call.on_wire:
+                task.cancel()
 
     async def _abandon(self) -> None:
         """Account for everything taken in after a cancellation: what was on its way, and what was not sent."""
-        for task in self._tasks:
+        for task in self._calls:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        self._ready.extend(self._chunker.feed(self._intake.rest()))
-        self._ready.extend(self._chunker.flush())
-        for batch in self._ready:
-            self._settle(batch, "not_sent", error=self.report.stopped_by)
+        if self._calls:
+            await asyncio.wait(self._calls)
+        self._attempts = 1
+        if self._ledger is not None:
+            self._take_up(self._ledger)
+        self._fresh.extend(self._chunker.feed(self._intake.rest()))
+        self._fresh.extend(self._chunker.flush())
+        for batch in (*self._ready, *self._fresh):
+            self._settle_unsent(batch)
         self._count_tail()
 
-    async def _send(self, batch: Batch) -> None:
+    def _settle_unsent(self, batch: Batch) -> None:
+        # An earlier run may have sent what this one did not get to compare with the journal.
+        earlier = batch.index in self._in_doubt or (self._ledger is not None and self._ledger.replaying)
+        self._settle(batch, "unknown" if earlier else "not_sent", error=self.report.stopped_by)
+
+    async def _send(self, batch: Batch, call: Call) -> None:
         """Send one batch and settle it, whatever happens."""
-        call = Call("bulk", self._params, campaign=self._campaign, payload=batch.payload, priority=self._priority)
+        call.in_doubt = batch.index in self._in_doubt
         try:
+            if self._ledger is not None:
+                await self._ledger.prepare(batch, call)
             reply = await self._deliver(call)
         except asyncio.CancelledError:
-            self._settle(batch, "unknown" if call.may_be_applied else "not_sent", error="cancelled")
+            outcome: Outcome = "unknown" if call.may_be_applied else "not_sent"
+            await self._conclude(batch, outcome, error="cancelled")
             raise
         except OzonetelError as error:
             # A refusal of a repeated batch says nothing about the first time it was sent.
             outcome = "unknown" if call.may_be_applied else error.outcome
             self._note_failure(error, outcome)
-            self._settle(batch, outcome, error=_text(error))
+            await self._conclude(batch, outcome, error=_text(error))
         else:
             self._unknown_streak = 0
-            self._settle(batch, "accepted", transaction_id=batch_receipt(reply, batch.rows).transaction_id)
+            ticket = batch_receipt(reply, batch.rows).transaction_id
+            await self._conclude(batch, "accepted", transaction_id=ticket)
         finally:
             self.report.requests += call.sends
+
+    async def _conclude(
+        self, batch: Batch, outcome: BatchOutcome, *, transaction_id: str | None = None, error: str | None = None
+    ) -> None:
+        """Write a batch's fate into the journal, if there is one, and count it."""
+        try:
+            if self._ledger is not None:
+                await self._ledger.conclude(batch, outcome, transaction_id or error or "")
+        except JournalError as failure:
+            # What the service said is known all the same; the next run will take the batch for unknown.
+            self._refuse(_text(failure))
+        finally:
+            self._settle(batch, outcome, transaction_id=transaction_id, error=error)
 
     async def _deliver(self, call: Call) -> Reply:
         for _ in range(self._attempts - 1):
@@ -252,7 +342,7 @@ class Upload:
     def _settle(
         self,
         batch: Batch,
-        outcome: Literal["accepted", "refused", "not_sent", "unknown"],
+        outcome: BatchOutcome,
         *,
         transaction_id: str | None = None,
         error: str | None = None,
@@ -276,6 +366,8 @@ class Upload:
         self.report.rows_invalid += invalid
 
     def _note_invalid(self, invalid: InvalidRow, row: Row) -> None:
+        if self._ledger is not None:
+            self._ledger.note_invalid(invalid.row)
         if len(self.report.invalid_sample) < _INVALID_SAMPLE:
             self.report.invalid_sample.append(invalid)
         if self._rejects is not None:

@@ -1,0 +1,405 @@
+"""The durable record of one upload: what was about to be sent, what was sent, and what became of it.
+
+A batch is written down, with the exact bytes, before it is sent, and marked as sent before its request leaves. So
+after ``kill -9`` at any moment each batch is one of: not sent (safe to send), accepted (never to be sent again), or
+sent without a recorded answer (unknown). The next run reads the input again, cuts it in the same way, and compares it
+with what is written here.
+
+A web process that receives callbacks may write to the same file at the same time: ``Journal.attach``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from hashlib import blake2b, sha256
+from os import PathLike
+from pathlib import Path
+from typing import Final, Literal, Self, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from .callbacks import ExportResult, JobResult, SecretUrl
+from .chunking import Batch
+from .correlation import Answered, AnswerLost, Called, Settlement, SettlementEvent, TimedOut, settle, verify
+from .errors import JournalError
+from .store import Lock, Store, create_private
+
+__all__ = ["FORMAT", "BatchState", "Entry", "Header", "Journal"]
+
+FORMAT: Final = 1
+# "OZJ1": tells a journal from any other SQLite file.
+_APPLICATION: Final = 0x4F5A4A31
+
+BatchState = Literal["pending", "sent", "accepted", "refused", "unknown"]
+_T = TypeVar("_T")
+
+_SCHEMA: Final = """
+CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL);
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY,          -- 0-based number of the batch
+    first_row INTEGER NOT NULL,      -- 1-based, among the rows handed in
+    last_row INTEGER NOT NULL,
+    rows INTEGER NOT NULL,           -- rows in the body
+    read INTEGER NOT NULL,           -- rows it accounts for, invalid ones included
+    invalid TEXT NOT NULL,           -- JSON list: numbers of the invalid rows
+    digest BLOB NOT NULL,            -- of the body
+    body BLOB NOT NULL,              -- the encoded bulkData
+    token TEXT,                      -- the callback token, to compare with
+    token_hash BLOB UNIQUE,          -- its SHA-256, to find it by without telling how much of a guess is right
+    state TEXT NOT NULL,             -- pending, sent, accepted, refused, unknown
+    transaction_id TEXT,
+    error TEXT,
+    settlement TEXT,                 -- JSON: where the callback stands
+    settled INTEGER NOT NULL DEFAULT 0,
+    failed_file TEXT,                -- what became of the list of failed rows
+    changed REAL NOT NULL            -- POSIX time
+);
+CREATE TABLE failed_rows (
+    batch INTEGER NOT NULL,
+    row INTEGER,                     -- 1-based, among the rows handed in; NULL when it cannot be told
+    phone TEXT NOT NULL,             -- as the service wrote it
+    reason TEXT,
+    how TEXT NOT NULL                -- how it was matched
+);
+CREATE INDEX failed_rows_by_batch ON failed_rows (batch);
+"""
+
+_COLUMNS: Final = "id, first_row, last_row, rows, read, digest, state, transaction_id, error, settlement, failed_file"
+
+
+class Header(Struct, frozen=True, kw_only=True):
+    """What an upload is; a journal of another one is refused.
+
+    Parameters
+    ----------
+    campaign: the campaign's name.
+    account: user name and host.
+    params: the bulk endpoint's parameters that all batches share, for ``resume``.
+    columns: the service's column names, when the input did not bring its own.
+    checked_at: ISO time against which dates were checked; the next run uses it for the same verdicts.
+    source: how to read the input again, when it is a file (``CsvRows.source``), for ``resume``.
+    """
+
+    campaign: str
+    account: str
+    params: dict[str, str]
+    columns: tuple[str, ...] | None
+    checked_at: str
+    source: dict[str, str] | None = None
+
+
+class Entry(Struct, frozen=True):
+    """One batch as the journal has it, its body left on disk."""
+
+    index: int
+    first_row: int
+    last_row: int
+    rows: int
+    read: int
+    digest: bytes
+    state: BatchState
+    transaction_id: str | None
+    error: str | None
+    settlement: Settlement
+    failed_file: str | None
+
+    def matches(self, batch: Batch) -> bool:
+        """Whether ``batch``, cut anew from the input, is the one written here."""
+        return (self.first_row, self.last_row, self.rows, self.read, self.digest) == (
+            batch.first_row,
+            batch.last_row,
+            batch.rows,
+            batch.read,
+            _digest(batch.payload),
+        )
+
+
+class Journal:
+    """An open journal; made by ``open`` (to upload) or ``attach`` (to look, or to deliver callbacks)."""
+
+    def __init__(self, store: Store, lock: Lock | None) -> None:
+        self._store = store
+        self._lock = lock
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._store.path
+
+    @classmethod
+    async def open(cls, path: str | PathLike[str], header: Header) -> Self:
+        """Open the journal of the upload that ``header`` describes, or begin it.
+
+        Batches that were under way when an earlier run died become unknown here.
+
+        Raises
+        ------
+        JournalError: in use by another process, damaged, of another version, or of another upload.
+        """
+        file = Path(path)
+        lock = Lock(file)
+        journal: Self | None = None
+        try:
+            create_private(file)
+            journal = cls(Store(file), lock)
+            await journal._store.run(lambda db: _begin(db, file, header))
+        except BaseException as error:
+            if journal is None:
+                lock.release()
+            else:
+                await journal.close()
+            if isinstance(error, OSError):
+                raise JournalError(f"journal {file.name}: {error.strerror}") from None
+            raise
+        return journal
+
+    @classmethod
+    async def attach(cls, path: str | PathLike[str]) -> Self:
+        """Open an existing journal beside the process that works on it.
+
+        Raises
+        ------
+        JournalError: there is none, or it is damaged or of another version.
+        """
+        file = _existing(path)
+        journal = cls(Store(file), None)
+        try:
+            await journal._store.run(lambda db: _check_format(db, file))
+        except BaseException:
+            await journal.close()
+            raise
+        return journal
+
+    async def close(self) -> None:
+        """Finish what was asked for and let go of the file."""
+        await self._store.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    async def header(self) -> Header:
+        """What the upload is."""
+        return await self._store.run(_read_header)
+
+    async def entries(self) -> list[Entry]:
+        """All batches in their order."""
+        return await self._store.run(_read_entries)
+
+    async def body(self, index: int) -> tuple[bytes, str | None]:
+        """A batch's encoded bulkData and its callback token."""
+
+        def read(db: sqlite3.Connection) -> tuple[bytes, str | None]:
+            body, token = db.execute("SELECT body, token FROM batches WHERE id = ?", (index,)).fetchone()
+            return body, token
+
+        return await self._store.run(read)
+
+    async def plan(self, batch: Batch, invalid: Iterable[int], token: str | None) -> None:
+        """Write a batch ahead of its sending; only then may it be sent."""
+        values = (
+            batch.index,
+            batch.first_row,
+            batch.last_row,
+            batch.rows,
+            batch.read,
+            msgspec.json.encode(list(invalid)).decode(),
+            _digest(batch.payload),
+            batch.payload,
+            token,
+            None if token is None else _hash(token),
+            time.time(),
+        )
+        await self._store.run(lambda db: _insert(db, values))
+
+    async def mark(self, index: int, state: Literal["pending", "sent"]) -> None:
+        """Note that a batch's request is about to leave, or that it is known not to have been applied."""
+        await self._store.run(lambda db: _set_state(db, index, state))
+
+    async def accepted(self, index: int, transaction_id: str) -> None:
+        """Note the service's ticket."""
+
+        def write(db: sqlite3.Connection) -> None:
+            _set_state(db, index, "accepted", transaction_id=transaction_id)
+            _happened(db, index, Answered(transaction_id))
+
+        await self._store.run(write)
+
+    async def refused(self, index: int, error: str) -> None:
+        """Note that the service refused the batch; a later run sends it again."""
+        await self._store.run(lambda db: _set_state(db, index, "refused", error=error))
+
+    async def unknown(self, index: int, error: str) -> None:
+        """Note that nobody can tell whether the batch was applied; its callback may still tell."""
+
+        def write(db: sqlite3.Connection) -> None:
+            _set_state(db, index, "unknown", error=error)
+            _happened(db, index, AnswerLost())
+
+        await self._store.run(write)
+
+    async def deliver(self, token: str, result: JobResult | ExportResult) -> bool:
+        """Take in a callback; True when ``token`` is one of this journal's and the result is in the file."""
+        if not isinstance(result, JobResult):
+            return False
+
+        def write(db: sqlite3.Connection) -> bool:
+            found = db.execute("SELECT id, token FROM batches WHERE token_hash = ?", (_hash(token),)).fetchone()
+            if found is None or not verify(found[1], token):
+                return False
+            _happened(db, found[0], Called(result))
+            return True
+
+        return await self._store.run(write)
+
+    async def unsettled(self) -> int:
+        """Batches with a callback token that have reached the service, or may have, and have no verdict yet."""
+        return await self._store.run(lambda db: int(db.execute(_COUNT_UNSETTLED).fetchone()[0]))
+
+    async def give_up_waiting(self) -> None:
+        """Note for every batch without a verdict that the wait is over."""
+
+        def write(db: sqlite3.Connection) -> None:
+            for (index,) in db.execute(_LIST_UNSETTLED).fetchall():
+                _happened(db, index, TimedOut())
+
+        await self._store.run(write)
+
+    async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run ``work`` in a transaction; for the modules that keep their own tables here."""
+        return await self._store.run(work)
+
+
+_UNSETTLED: Final = "token IS NOT NULL AND NOT settled AND state IN ('sent', 'accepted', 'unknown')"
+_LIST_UNSETTLED: Final = f"SELECT id FROM batches WHERE {_UNSETTLED}"  # noqa: S608 - a constant
+_COUNT_UNSETTLED: Final = f"SELECT count(*) FROM batches WHERE {_UNSETTLED}"  # noqa: S608 - a constant
+
+
+def _existing(path: str | PathLike[str]) -> Path:
+    file = Path(path)
+    if not file.is_file():
+        raise JournalError(f"journal {file.name}: there is no such file")
+    return file
+
+
+def _digest(payload: bytes) -> bytes:
+    return blake2b(payload, digest_size=16).digest()
+
+
+def _hash(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _begin(db: sqlite3.Connection, path: Path, header: Header) -> None:
+    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        for statement in _SCHEMA.split(";\n"):
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {_APPLICATION}")
+        db.execute(f"PRAGMA user_version = {FORMAT}")
+        db.execute("INSERT INTO header VALUES (1, ?)", (msgspec.json.encode(header).decode(),))
+        return
+    _check_format(db, path)
+    _check_same_upload(path, _read_header(db), header)
+    for (index,) in db.execute("SELECT id FROM batches WHERE state = 'sent'").fetchall():
+        _set_state(db, index, "unknown", error="the process ended before the answer was written down")
+        _happened(db, index, AnswerLost())
+
+
+def _check_format(db: sqlite3.Connection, path: Path) -> None:
+    if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+        raise JournalError(f"journal {path.name}: the file is a database, but not a journal; name another one")
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version != FORMAT:
+        raise JournalError(
+            f"journal {path.name} has format {version}, this release knows {FORMAT}; use the release that wrote it"
+        )
+    if (verdict := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise JournalError(f"journal {path.name} is damaged ({verdict}); restore it from a backup")
+
+
+def _check_same_upload(path: Path, written: Header, given: Header) -> None:
+    for field in ("campaign", "account", "columns"):
+        if getattr(written, field) != getattr(given, field):
+            raise JournalError(
+                f"journal {path.name} is of another upload: its {field} is {getattr(written, field)!r}, "
+                f"not {getattr(given, field)!r}; use one journal per upload"
+            )
+
+
+def _read_header(db: sqlite3.Connection) -> Header:
+    return msgspec.json.decode(db.execute("SELECT value FROM header").fetchone()[0], type=Header)
+
+
+def _read_entries(db: sqlite3.Connection) -> list[Entry]:
+    rows = db.execute(f"SELECT {_COLUMNS} FROM batches ORDER BY id")  # noqa: S608 - a constant
+    return [
+        Entry(
+            index=row[0],
+            first_row=row[1],
+            last_row=row[2],
+            rows=row[3],
+            read=row[4],
+            digest=row[5],
+            state=row[6],
+            transaction_id=row[7],
+            error=row[8],
+            settlement=_settlement(row[9]),
+            failed_file=row[10],
+        )
+        for row in rows
+    ]
+
+
+def _insert(db: sqlite3.Connection, values: tuple[object, ...]) -> None:
+    db.execute(
+        "INSERT INTO batches (id, first_row, last_row, rows, read, invalid, digest, body, token, token_hash, changed,"
+        " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
+        values,
+    )
+
+
+def _set_state(
+    db: sqlite3.Connection,
+    index: int,
+    state: BatchState,
+    *,
+    transaction_id: str | None = None,
+    error: str | None = None,
+) -> None:
+    db.execute(
+        "UPDATE batches SET state = ?, transaction_id = ?, error = ?, changed = ? WHERE id = ?",
+        (state, transaction_id, error, time.time(), index),
+    )
+
+
+def _happened(db: sqlite3.Connection, index: int, event: SettlementEvent) -> None:
+    """Let ``event`` act on a batch's settlement; a verdict makes a batch of unknown fate an accepted one."""
+    stored, state = db.execute("SELECT settlement, state FROM batches WHERE id = ?", (index,)).fetchone()
+    settlement = settle(_settlement(stored), event)
+    db.execute(
+        "UPDATE batches SET settlement = ?, settled = ? WHERE id = ?",
+        (
+            msgspec.json.encode(settlement, enc_hook=_encode_link).decode(),
+            settlement.result is not None,
+            index,
+        ),
+    )
+    if state == "unknown" and settlement.result is not None:
+        _set_state(db, index, "accepted", transaction_id=settlement.transaction_id)
+
+
+def _settlement(stored: str | None) -> Settlement:
+    if stored is None:
+        return Settlement()
+    return msgspec.json.decode(stored, type=Settlement, dec_hook=_decode_link)
+
+
+def _encode_link(value: object) -> str:
+    assert isinstance(value, SecretUrl)
+    return value.reveal()
+
+
+def _decode_link(kind: type, value: object) -> object:
+    assert kind is SecretUrl
+    return SecretUrl(str(value))

@@ -1,0 +1,156 @@
+"""An upload's side of its journal: what an earlier run has done, and what this one does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from functools import partial
+from os import PathLike
+from typing import Final, Literal
+
+from .chunking import Batch
+from .config import ClientConfig
+from .correlation import callback_url, new_token
+from .dispatch import Call
+from .errors import JournalError, Outcome
+from .journal import Entry, Header, Journal
+from .wire import Params
+
+__all__ = ["Ledger", "open_ledger", "wait_for_verdicts"]
+
+# How often a journal that another process writes callbacks into is looked at.
+_LOOK_EVERY: Final = 0.25
+
+
+class Ledger:
+    """Compares the input with what is journaled, and writes down what happens to each batch.
+
+    Parameters
+    ----------
+    journal: open, and held by this upload.
+    entries: its batches when the upload began: an unbroken row from the first batch on.
+    callback_base: public URL under which callbacks arrive, or None.
+    """
+
+    def __init__(self, journal: Journal, entries: list[Entry], callback_base: str | None) -> None:
+        self.journal = journal
+        self._callback_base = callback_base
+        self._expected = deque(entries)
+        self._invalid: list[int] = []
+        self._tokens: dict[int, str | None] = {}  # of the batches planned and not yet sent by this run
+        self.verified: deque[Entry] = deque()
+        """Journaled batches that this run's input has produced again."""
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the input has yet to produce batches that are journaled."""
+        return bool(self._expected)
+
+    def note_invalid(self, row: int) -> None:
+        """Note an invalid row; it goes into the record of the batch that accounts for it."""
+        self._invalid.append(row)
+
+    def recognise(self, batch: Batch) -> None:
+        """Compare a batch with the next journaled one.
+
+        Raises
+        ------
+        JournalError: the input has changed.
+        """
+        entry = self._expected.popleft()
+        if not entry.matches(batch):
+            raise JournalError(
+                f"journal {self.journal.path.name}: the input has changed in rows {batch.last_row - batch.read + 1} to "
+                f"{max(batch.last_row, entry.last_row)}, which are journaled already; nothing was sent. "
+                "Give it the same input, or begin a new journal"
+            )
+        self._take_invalid(batch)
+        self.verified.append(entry)
+
+    def check_complete(self) -> None:
+        """Raise ``JournalError`` when the input ended before all that is journaled."""
+        if self._expected:
+            raise JournalError(
+                f"journal {self.journal.path.name}: the input ends before row {self._expected[0].last_row}, "
+                "which is journaled already; nothing was sent. Give it the same input, or begin a new journal"
+            )
+
+    async def plan(self, batch: Batch) -> None:
+        """Write a new batch ahead of its sending."""
+        token = None if self._callback_base is None else new_token()
+        await self.journal.plan(batch, self._take_invalid(batch), token)
+        self._tokens[batch.index] = token
+
+    async def prepare(self, batch: Batch, call: Call) -> None:
+        """Give ``call`` the journaled bytes and the batch's own callback URL, and have it write down its sends."""
+        index = batch.index
+        if index in self._tokens:
+            token = self._tokens.pop(index)
+        else:
+            call.payload, token = await self.journal.body(index)
+        if token is not None and self._callback_base is not None:
+            call.params = {**call.params, "callBackUrl": callback_url(self._callback_base, token)}
+        call.before_send = partial(self.journal.mark, index, "sent")
+        call.not_applied = partial(self.journal.mark, index, "pending")
+
+    async def conclude(self, batch: Batch, outcome: Outcome | Literal["accepted"], text: str) -> None:
+        """Write down a batch's fate, with its transaction id when accepted, else with the error's text."""
+        await _RECORDS[outcome](self.journal, batch.index, text)
+
+    def _take_invalid(self, batch: Batch) -> list[int]:
+        """The invalid rows among those the batch accounts for; later ones stay for the next."""
+        rows = [row for row in self._invalid if row <= batch.last_row]
+        self._invalid = self._invalid[len(rows) :]
+        return rows
+
+
+async def _record_unsent(journal: Journal, index: int, _: str) -> None:
+    await journal.mark(index, "pending")
+
+
+_RECORDS: Final[Mapping[str, Callable[[Journal, int, str], Awaitable[None]]]] = {
+    "accepted": Journal.accepted,
+    "refused": Journal.refused,
+    "unknown": Journal.unknown,
+    "not_sent": _record_unsent,
+}
+
+
+@asynccontextmanager
+async def open_ledger(
+    path: str | PathLike[str], header: Header, callback_base: str | None
+) -> AsyncIterator[tuple[Ledger, datetime]]:
+    """Open the journal for an upload; gives its ledger and the moment against which dates are to be checked."""
+    journal = await Journal.open(path, header)
+    try:
+        checked_at = datetime.fromisoformat((await journal.header()).checked_at)
+        yield Ledger(journal, await journal.entries(), callback_base), checked_at
+    finally:
+        await journal.close()
+
+
+async def wait_for_verdicts(journal: Journal, seconds: float) -> None:
+    """Wait until every batch that reached the service has its callback; after ``seconds``, note who has none."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while await journal.unsettled():  # noqa: ASYNC110 - callbacks may be written by another process
+                await asyncio.sleep(_LOOK_EVERY)
+            return
+    await journal.give_up_waiting()
+
+
+def upload_header(
+    config: ClientConfig, campaign: str, params: Params, columns: Sequence[str] | None, leads: object, now: datetime
+) -> Header:
+    """What the journal keeps of an upload to know it again, and to resume it."""
+    return Header(
+        campaign=campaign,
+        account=f"{config.credentials.username} at {config.base_url}",
+        params={name: str(value) for name, value in params.items()},
+        columns=None if columns is None else tuple(columns),
+        checked_at=now.isoformat(),
+        source=getattr(leads, "source", None),
+    )

@@ -1,0 +1,223 @@
+"""A SQLite file and the one thread that talks to it, so that the event loop never waits for a disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Final, Generic, TypeVar
+
+from .errors import JournalError
+
+__all__ = ["Lock", "Store", "connect", "create_private", "explain"]
+
+_T = TypeVar("_T")
+
+# How long one process waits for another's commit, which takes milliseconds.
+_BUSY_SECONDS: Final = 30.0
+
+_CAUSES: Final = {
+    sqlite3.SQLITE_FULL: "the disk is full; make room and run the same again",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup, or start a new journal after checking "
+    "in the dialler what was added",
+    sqlite3.SQLITE_NOTADB: "the file is not a journal; name another one",
+    sqlite3.SQLITE_READONLY: "the file or its folder cannot be written",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; its folder must exist and be writable",
+    sqlite3.SQLITE_PERM: "the file may not be written",
+    sqlite3.SQLITE_BUSY: "another process has held the file for too long",
+    sqlite3.SQLITE_LOCKED: "another process has held the file for too long",
+    sqlite3.SQLITE_IOERR: "the disk reports an error",
+}
+
+
+def explain(path: Path, error: sqlite3.Error) -> JournalError:
+    """The typed error for what SQLite reports of ``path``."""
+    code = getattr(error, "sqlite_errorcode", None)
+    cause = _CAUSES.get(code & 0xFF) if isinstance(code, int) else None
+    return JournalError(f"journal {path.name}: {cause or type(error).__name__}")
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open a journal's file, in which rows are found by transactions of our own making."""
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    if not read_only:
+        # FULL: a commit that was reported survives a power cut, not only a killed process.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+            connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+class Lock:
+    """Keeps a second process from working on the same journal; a killed process lets go of it by dying.
+
+    Raises
+    ------
+    JournalError: another process has it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._connection = sqlite3.connect(f"{path}-lock", timeout=0, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise explain(path, error) from None
+        try:
+            self._connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            self._connection.close()
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+                raise explain(path, error) from None
+            raise JournalError(f"journal {path.name} is in use by another process; wait for it or stop it") from None
+
+    def release(self) -> None:
+        """Let go of the journal."""
+        self._connection.close()
+
+
+class _Job(Generic[_T]):
+    __slots__ = ("error", "future", "result", "work")
+
+    def __init__(self, work: Callable[[sqlite3.Connection], _T], future: asyncio.Future[_T]) -> None:
+        self.work = work
+        self.future = future
+        self.result: _T
+        self.error: BaseException | None = None
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        self.error = None
+        self.result = self.work(connection)
+
+    def deliver(self) -> None:
+        if self.future.done():  # its caller was cancelled; the work is done all the same
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+class Store:
+    """Runs functions over the file's connection, in the order they come, in one thread.
+
+    All that has queued up while a transaction was written goes into the next one: many waiters share one flush.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._loop = asyncio.get_running_loop()
+        self._jobs: SimpleQueue[_Job[object] | None] = SimpleQueue()
+        self._ended = self._loop.create_future()
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name=f"journal {path.name}", daemon=True)
+        self._thread.start()
+
+    async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run ``work`` inside a transaction of its own or one shared with others, and return what it returns.
+
+        Cancelling the call does not undo it.
+
+        Raises
+        ------
+        JournalError: the file could not be read or written; nothing of ``work`` is in it then.
+        """
+        if self._closing:
+            raise JournalError(f"journal {self.path.name} is closed")
+        future: asyncio.Future[_T] = self._loop.create_future()
+        self._jobs.put(_Job(work, future))  # type: ignore[arg-type]
+        return await future
+
+    async def close(self) -> None:
+        """Finish what was asked for and end the thread; idempotent."""
+        if not self._closing:
+            self._closing = True
+            self._jobs.put(None)
+        await asyncio.shield(self._ended)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        try:
+            connection = connect(self.path)
+        except sqlite3.Error as error:
+            self._refuse(explain(self.path, error))
+        else:
+            with closing(connection):
+                while self._serve_some(connection):
+                    pass
+        with suppress(RuntimeError):  # the loop is gone, and nobody waits
+            self._loop.call_soon_threadsafe(self._ended.set_result, None)
+
+    def _serve_some(self, connection: sqlite3.Connection) -> bool:
+        jobs, more = self._next()
+        try:
+            _transact(connection, jobs)
+        except BaseException:
+            # One of them is at fault: each alone, so that the others do not suffer for it.
+            for job in jobs:
+                try:
+                    _transact(connection, [job])
+                except sqlite3.Error as error:
+                    job.error = explain(self.path, error)
+                except BaseException as error:
+                    job.error = error
+        self._answer(jobs)
+        return more
+
+    def _next(self) -> tuple[list[_Job[object]], bool]:
+        """All jobs that have queued up, at least one; and whether more may come."""
+        jobs: list[_Job[object]] = []
+        job = self._jobs.get()
+        while job is not None:
+            jobs.append(job)
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                return jobs, True
+        return jobs, False
+
+    def _refuse(self, error: JournalError) -> None:
+        more = True
+        while more:
+            jobs, more = self._next()
+            for job in jobs:
+                job.error = error
+            self._answer(jobs)
+
+    def _answer(self, jobs: list[_Job[object]]) -> None:
+        with suppress(RuntimeError):  # the loop is gone, and nobody waits
+            self._loop.call_soon_threadsafe(_deliver, jobs)
+
+
+def _deliver(jobs: list[_Job[object]]) -> None:
+    for job in jobs:
+        job.deliver()
+
+
+def _transact(connection: sqlite3.Connection, jobs: list[_Job[object]]) -> None:
+    if not jobs:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for job in jobs:
+            job.run(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def create_private(path: Path) -> None:
+    """Create the file readable by its owner alone, if it is not there: it holds phone numbers."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
