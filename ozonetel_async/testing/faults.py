@@ -204,8 +204,10 @@ class Fault(Struct, frozen=True, kw_only=True):
         return cls(name="late_callback", kind="late_callback", seconds=seconds)
 
     @classmethod
-    def hostile_callback(cls, body: str, content_type: str = "application/json") -> Fault:
+    def hostile_callback(cls, body: str | bytes, content_type: str = "application/json") -> Fault:
         """Another body in place of the callback's."""
+        if isinstance(body, bytes):
+            body = body.decode("utf-8", "surrogateescape")
         return cls(name="hostile_callback", kind="hostile_callback", body=body, content_type=content_type)
 
 

@@ -110,7 +110,11 @@ class Front:
         site = web.TCPSite(
             self._runner, settings.host, settings.port, ssl_context=settings.ssl, reuse_address=True, backlog=4096
         )
-        await site.start()
+        try:
+            await site.start()
+        except OSError:
+            await self._runner.cleanup()
+            raise
         host, port = self._runner.addresses[0][:2]
         return host, port
 
@@ -129,27 +133,37 @@ class Front:
         self._tasks.add(task)
         self.in_flight += 1
         try:
-            if self._latent:
-                await asyncio.sleep(self._account.random.uniform(*self._settings.latency))
-            return await self._arrived(request)
+            if not self._latent:
+                return await self._arrived(request, None)
+            # What the client has sent arrives even if the client goes while it is on its way.
+            body = await _read(request)
+            await self._travel()
+            return await self._arrived(request, body)
+        except (ConnectionError, web.RequestPayloadError):
+            # The client went, or broke off, in the middle of its body: nobody is there to be answered.
+            return web.Response(status=400)
         finally:
             self._tasks.discard(task)
             self.in_flight -= 1
             self._notify()
 
-    async def _arrived(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _travel(self) -> None:
+        if self._latent:
+            await asyncio.sleep(self._account.random.uniform(*self._settings.latency))
+
+    async def _arrived(self, request: web.BaseRequest, body: bytes | None) -> web.StreamResponse:
         now = self._account.clock()
         route = find_route(request.path)
         record = LoggedRequest(route.endpoint, now, request.method, request.path, headers=request.headers)
         fault, callback_fault = self._judge(route, record, now)
         self._remember(record)
         self._notify()
-        body = await request.read() if request.can_read_body else b""
+        if body is None:
+            body = await _read(request)
         answer = await self._answer(route, record, request, body, fault, callback_fault)
         self._account_for(record, answer)
         self._notify()
-        if self._latent:
-            await asyncio.sleep(self._account.random.uniform(*self._settings.latency))
+        await self._travel()
         response = await self._respond(request, route, fault, answer)
         if fault is None or fault.kind not in ("reset", "stall"):
             record.status = response.status
@@ -204,7 +218,7 @@ class Front:
     ) -> Answer:
         """The service's own answer, the request applied unless the rate or a fault forbids it."""
         content_type = request.headers.get("Content-Type", "")
-        params = read_params(route, record.path, request.rel_url.raw_query_string, body, content_type)
+        params = read_params(route, request.rel_url.raw_path, request.rel_url.raw_query_string, body, content_type)
         record.params, record.body = params or {}, body
         if route.reader == "none":
             return _NOT_FOUND
@@ -302,6 +316,10 @@ class Front:
                 left -= 65_536
             await stream.write_eof()
         return stream
+
+
+async def _read(request: web.BaseRequest) -> bytes:
+    return await request.read() if request.can_read_body else b""
 
 
 def _bytes(response: web.Response) -> bytes:
