@@ -383,7 +383,8 @@ class OzonetelClient:
 class LegacyClient:
     """The deprecated GET endpoints, for accounts that have nothing else; reached as ``client.legacy``.
 
-    Each request goes out on a connection of its own: on a kept one aiohttp would silently send a GET twice.
+    Each request goes out once, on a connection of its own: by itself aiohttp sends a GET again when its connection
+    drops.
     """
 
     def __init__(self, config: ClientConfig, dispatcher: Dispatcher) -> None:

@@ -34,7 +34,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     queue: the rate-limit queue it goes through.
     rows: most rows a request may hold.
     kept_alive: whether the request may go out on a connection that was used before. aiohttp silently sends a GET
-        again when such a connection drops, which would dial a person twice.
+        again when its connection drops, which would dial a person twice; a used one drops easily.
     """
 
     name: EndpointName

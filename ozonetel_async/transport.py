@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
@@ -29,6 +30,24 @@ _NEVER_LEFT: Final = (
 )
 
 
+# A pause for connecting that is over well before the whole time is: running out of it then always means "not sent".
+_CONNECT_SHARE: Final = 0.9
+
+
+class ConnectionLostError(aiohttp.ClientError):
+    """The connection of a deprecated GET broke, and aiohttp was about to send it again."""
+
+
+async def _connect_once(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceConnectionCreateStartParams
+) -> None:
+    # aiohttp silently sends a GET a second time when its connection breaks, even a fresh one: a person would be
+    # called twice. The context lives as long as the call, the repetition needs a connection, and none is left to reuse.
+    if vars(context).setdefault("connections", 0):
+        raise ConnectionLostError
+    context.connections += 1
+
+
 class Response(Struct, frozen=True):
     """Status, body and the one header that matters."""
 
@@ -44,14 +63,20 @@ class Transport:
     ----------
     timeouts: limits of one request.
     session: the caller's own session, which stays open; None makes one on first use and closes it in ``close``.
-        The deprecated GET endpoints never use it: they need a connector that does not keep connections.
+        The deprecated GET endpoints never use it: they need one that does not send a request twice.
     """
 
     def __init__(self, timeouts: Timeouts, session: aiohttp.ClientSession | None = None) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeouts.total, connect=timeouts.connect)
+        # No rounding up to whole seconds, which could make the two ends one.
+        self._timeout = aiohttp.ClientTimeout(
+            total=timeouts.total,
+            connect=min(timeouts.connect, timeouts.total * _CONNECT_SHARE),
+            ceil_threshold=float("inf"),
+        )
         self._timeouts = timeouts
         self._given = session
         self._own: dict[bool, aiohttp.ClientSession] = {}
+        self._closed = False
 
     async def send(self, request: Request) -> Response:
         """Send ``request`` once and read the whole answer.
@@ -89,6 +114,8 @@ class Transport:
             return Response(response.status, await _read(response), response.headers.get("Retry-After"))
 
     def _session(self, kept_alive: bool) -> aiohttp.ClientSession:
+        if self._closed:
+            raise ConfigurationError("the client is closed")
         if self._given is not None and kept_alive:
             if self._given.closed:
                 raise ConfigurationError(
@@ -97,18 +124,26 @@ class Transport:
             return self._given
         session = self._own.get(kept_alive)
         if session is None:
-            # No connector limit: the queues bound what is in flight. No cookies: each answer would pay for the jar.
-            session = self._own[kept_alive] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, force_close=not kept_alive),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
+            session = self._own[kept_alive] = _open_session(kept_alive)
         return session
 
     async def close(self) -> None:
         """Close the sessions made here; one that was passed in stays open."""
+        self._closed = True
         own, self._own = self._own, {}
         for session in own.values():
             await session.close()
+
+
+def _open_session(kept_alive: bool) -> aiohttp.ClientSession:
+    once = aiohttp.TraceConfig()
+    once.on_connection_create_start.append(_connect_once)
+    # No connector limit: the queues bound what is in flight. No cookies: each answer would pay for the jar.
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=not kept_alive),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trace_configs=[] if kept_alive else [once],
+    )
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
