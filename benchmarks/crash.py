@@ -1,0 +1,188 @@
+"""kill -9 at random moments: are rows lost or doubled?
+
+Each run uploads rows with a journal to the simulator, through faults, in a process of its own that is killed at a
+random moment, and again, until one gets to the end. Then the simulator's campaign, the journal and the last report
+are held against each other.
+
+    python benchmarks/crash.py --runs 200 --rows 20000 [--on-unknown resend] [--seed 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+from ozonetel_async import Limits, OzonetelClient, RateLimit, RetryPolicy, Timeouts
+from ozonetel_async.testing import Fault, Simulator
+
+WINDOW = 0.1
+WIDTH = 5
+MARGIN = 0.05
+# What goes wrong beside the kills, with the share of bulk requests it strikes.
+FAULTS = (
+    (Fault.reset_after_apply(), 0.02),
+    (Fault.reset_before_apply(), 0.02),
+    (Fault.stall_after_apply(), 0.01),
+    (Fault.status(502, apply=True), 0.02),
+    (Fault.html(apply=True), 0.02),
+    (Fault.truncated(apply=True), 0.02),
+    (Fault.rate_refusal(), 0.03),
+    (Fault.http_429(), 0.02),
+)
+
+
+def phone(row: int) -> str:
+    return f"9{row:09d}"
+
+
+async def work(url: str, campaign: str, rows: int, journal: str, on_unknown: str) -> None:
+    """The process that gets killed."""
+    limits = Limits(bulk=RateLimit(WIDTH, WINDOW), transit_margin=MARGIN)
+    async with OzonetelClient(
+        "sim-key", "sim-user", base_url=url, limits=limits, timeouts=Timeouts(0.5), retry=RetryPolicy(rate_attempts=50)
+    ) as client:
+        report = await client.upload(
+            campaign,
+            ({"PhoneNumber": phone(row), "Name": f"Lead {row}"} for row in range(rows)),
+            journal=journal,
+            on_unknown="resend" if on_unknown == "resend" else "hold",
+            check_duplicate=True if on_unknown == "resend" else None,
+        )
+    counts = ("rows_read", "rows_accepted", "rows_invalid", "rows_refused", "rows_unknown", "stopped_by")
+    sys.stdout.write(json.dumps({name: getattr(report, name) for name in counts}))
+
+
+class Run:
+    """One upload to its end, over as many lives as it takes."""
+
+    def __init__(
+        self, sim: Simulator, number: int, rows: int, on_unknown: str, folder: Path, rng: random.Random
+    ) -> None:
+        self.sim = sim
+        self.rows = rows
+        self.on_unknown = on_unknown
+        self.name = f"run {number}"
+        self.journal = folder / f"{number}.journal"
+        self.rng = rng
+        self.kills = 0
+        self.in_flight_at_kills = 0
+        self.report: dict[str, object] = {}
+
+    async def live(self, most_kills: int) -> None:
+        self.sim.campaign(self.name, columns=("Name",))
+        while not self.report:
+            await self._one_life(may_kill=self.kills < most_kills)
+        await self.sim.settle()
+
+    async def _one_life(self, *, may_kill: bool) -> None:
+        command = (sys.executable, __file__, "--worker", self.sim.base_url, self.name, str(self.journal))
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            *("--rows", str(self.rows), "--on-unknown", self.on_unknown),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        delay = self.rng.uniform(0.2, 1.6) if may_kill else 120.0
+        killer = asyncio.get_running_loop().call_later(delay, process.send_signal, signal.SIGKILL)
+        output, errors = await process.communicate()
+        killer.cancel()
+        if process.returncode == 0:
+            self.report = json.loads(output)
+        elif process.returncode == -signal.SIGKILL:
+            self.kills += 1
+            self.in_flight_at_kills += self._sent_and_unanswered()
+        else:
+            raise SystemExit(f"{self.name}: the worker failed: {errors.decode()[-2000:]}")
+
+    def _sent_and_unanswered(self) -> int:
+        if not self.journal.exists():
+            return 0
+        with closing(sqlite3.connect(self.journal)) as db:
+            known = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'batches'").fetchone()[0]
+            return int(db.execute("SELECT count(*) FROM batches WHERE state = 'sent'").fetchone()[0]) if known else 0
+
+    def verdict(self, faults: int) -> Counter[str]:
+        """What went wrong in this run; ``faults`` answers were lost to scripted faults."""
+        numbers = self.sim.campaigns[self.name].numbers
+        held: set[int] = set()
+        accepted: list[int] = []
+        with closing(sqlite3.connect(self.journal)) as db:
+            for first, last, state in db.execute("SELECT first_row, last_row, state FROM batches"):
+                (held.update if state == "unknown" else accepted.extend)(range(first - 1, last))
+        counts = {name: int(str(self.report[f"rows_{name}"])) for name in ("read", "accepted", "refused", "unknown")}
+        return Counter(
+            lost=sum(numbers[phone(row)] == 0 for row in range(self.rows) if row not in held),
+            doubled=sum(count > 1 for count in numbers.values()),
+            strangers=sum(numbers.values()) - sum(numbers[phone(row)] for row in range(self.rows)),
+            unknown=len(held),
+            unexplained=max(0, len(held) - 500 * (self.in_flight_at_kills + faults)),
+            unbalanced=(
+                counts["read"] != self.rows
+                or counts["read"] != counts["accepted"] + counts["refused"] + counts["unknown"]
+                or counts["accepted"] != len(accepted)
+                or counts["unknown"] != len(held)
+                or self.report["stopped_by"] is not None
+            ),
+            kills=self.kills,
+        )
+
+
+async def main(options: argparse.Namespace) -> int:
+    rng = random.Random(options.seed)
+    total: Counter[str] = Counter()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        async with Simulator(
+            api_key="sim-key",
+            username="sim-user",
+            window=WINDOW,
+            limits={"bulk": WIDTH},
+            seed=options.seed,
+            max_log=1000,
+        ) as sim:
+            rules = [sim.inject("bulk", fault, times=None, probability=share) for fault, share in FAULTS]
+            lossy = [rule for rule in rules if rule.fault.name not in ("rate_refusal", "http_429")]
+            for number in range(options.runs):
+                before = sum(rule.used for rule in lossy)
+                run = Run(sim, number, options.rows, options.on_unknown, Path(folder), rng)
+                await run.live(options.kills)
+                total += run.verdict(sum(rule.used for rule in lossy) - before)
+                for path in Path(folder).glob(f"{number}.journal*"):  # noqa: ASYNC240 - a benchmark's clean-up
+                    path.unlink()
+                del sim.campaigns[run.name]
+                if (number + 1) % 20 == 0:
+                    print(f"{number + 1:4} runs, {time.monotonic() - began:5.0f} s: {dict(total)}", flush=True)
+    bad = {name: total[name] for name in ("lost", "doubled", "strangers", "unexplained", "unbalanced")}
+    if options.on_unknown == "resend":
+        bad["unknown"] = total["unknown"]
+    print(
+        f"{options.runs} runs of {options.rows:,} rows, on_unknown={options.on_unknown}, {total['kills']} kills, "
+        f"{sum(rule.used for rule in rules)} faults: {bad}, rows ending unknown {total['unknown']:,}"
+    )
+    return 1 if any(bad.values()) else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--kills", type=int, default=3, help="most kills in one run")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--on-unknown", choices=("hold", "resend"), default="hold")
+    parser.add_argument("--worker", nargs=3, metavar=("URL", "CAMPAIGN", "JOURNAL"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        where, which, journal_path = given.worker
+        asyncio.run(work(where, which, given.rows, journal_path, given.on_unknown))
+    else:
+        sys.exit(asyncio.run(main(given)))
