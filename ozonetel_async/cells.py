@@ -90,25 +90,33 @@ class _Grammar:
     Parameters
     ----------
     cell: pattern of one cell; must be possessive in effect and not match a line feed.
-    ascii_set: when the cell is just "any number of these ASCII characters", the characters.
+    ascii_set: when any text of these characters fits, the characters.
+    blank_start: whether ``ascii_set`` answers for cells that begin with a blank, too.
     """
 
-    def __init__(self, cell: str, ascii_set: bytes | None = None) -> None:
+    def __init__(self, cell: str, ascii_set: bytes | None = None, *, blank_start: bool = True) -> None:
         self.fullmatch = re.compile(cell).fullmatch
+        self._all = re.compile(rf"{cell}(?:\n{cell})*+").fullmatch
         self._walk = re.compile(rf"(?:\n{cell})*+").match
         self._ascii_set = ascii_set
+        self._blank_start = blank_start
 
     def misfits(self, cells: Sequence[str]) -> list[int]:
         """Positions of the cells that do not match; TypeError when a cell is not text."""
-        joined = "\n" + "\n".join(cells)
-        if joined.count("\n") != len(cells):
-            fullmatch = self.fullmatch
-            return [i for i, cell in enumerate(cells) if fullmatch(cell) is None]
-        if self._ascii_set is not None and joined.isascii():
-            left = joined.encode().translate(None, self._ascii_set)
-            if len(left) == len(cells):
-                return []
-        return self._stops(joined)
+        joined = "\n".join(cells)
+        breaks = len(cells) - 1
+        if self._ascii_set is not None:
+            if joined.isascii() and (self._blank_start or not (joined.startswith(" ") or "\n " in joined)):
+                # Deleting what fits leaves the line feeds of the join, and nothing else.
+                left = joined.encode().translate(None, self._ascii_set)
+                if len(left) == breaks:
+                    return []
+        elif self._all(joined) and joined.count("\n") == breaks:
+            return []
+        if joined.count("\n") == breaks:
+            return self._stops("\n" + joined)
+        fullmatch = self.fullmatch
+        return [i for i, cell in enumerate(cells) if fullmatch(cell) is None]
 
     def _stops(self, joined: str) -> list[int]:
         found: list[int] = []
@@ -203,26 +211,26 @@ class PhoneCheck(ColumnCheck):
 class TextCheck(ColumnCheck):
     """Agent and skill: any text that can be sent, but not blanks only."""
 
-    grammar = _Grammar(f"[^{_UNSENDABLE}]*+", bytes(range(0x20, 0x7F)))
+    grammar = _Grammar(
+        rf"(?:[^\S{_UNSENDABLE}]*+[^\s{_UNSENDABLE}][^{_UNSENDABLE}]*+)?+", bytes(range(0x20, 0x7F)), blank_start=False
+    )
     _misfit = UNSENDABLE
     _right = "right would be text without control characters"
-    _blank_is_bad = True
 
     def one(self, cell: object) -> Value:
         if cell is None:
             return ""
         if type(cell) is int and -_SAFE_INT <= cell <= _SAFE_INT:
             return str(cell)
-        if not isinstance(cell, str) or not self.grammar.fullmatch(cell):
-            raise BadCell(f"{shape(cell, self._misfit)}; {self._right}")
-        if self._blank_is_bad and cell.isspace():
-            raise BadCell(f"{shape(cell)}, all blank; right would be text, or nothing")
+        if not isinstance(cell, str):
+            raise BadCell(f"{shape(cell)}; {self._right}")
+        if not self.grammar.fullmatch(cell):
+            blank = ", all blank" if cell.isspace() else ""
+            raise BadCell(f"{shape(cell, self._misfit)}{blank}; {self._right}")
         return str.__str__(cell)
 
     def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
         misfits = self.grammar.misfits(cells)
-        if self._blank_is_bad and any(map(str.isspace, cells)):
-            misfits += [i for i, cell in enumerate(cells) if cell.isspace()]
         return self._each(cells, misfits) if misfits else (cells, {})
 
 
@@ -233,7 +241,6 @@ class NameCheck(TextCheck):
     )
     _misfit = re.compile(r"[^A-Za-z0-9_ ().+$%:\-]")
     _right = "right would be letters A to Z, digits, blanks and _ ( ) . + $ % - :"
-    _blank_is_bad = False
 
     def one(self, cell: object) -> Value:
         if isinstance(cell, int):
@@ -251,8 +258,8 @@ class PriorityCheck(ColumnCheck):
         self._least, self._most = least, most
         self.width = len(str(most))
         usual = range(least, min(most, 999) + 1)
-        self._table: dict[object, Value] = {"": "", None: ""}
-        self._table.update((key, i) for i in usual for key in (i, str(i)))
+        self._by_text: dict[object, Value] = {"": "", None: "", **{str(i): i for i in usual}}
+        self._by_any = self._by_text | {i: i for i in usual}
 
     def one(self, cell: object) -> Value:
         if cell is None or cell == "":
@@ -268,14 +275,17 @@ class PriorityCheck(ColumnCheck):
         raise BadCell(f"{where}; right would be a whole number from {self._least} to {self._most}")
 
     def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
-        if not self._types.issuperset(map(type, cells)):
-            raise TypeError
         try:
-            return list(map(self._table.__getitem__, cells)), {}
+            return list(map(self._by_text.__getitem__, cells)), {}
         except KeyError:
-            known = list(map(self._table.get, cells))
-        out, bad = self._each(cells, [i for i, value in enumerate(known) if value is None])
-        return [found if value is None else value for value, found in zip(known, out, strict=True)], bad
+            if not self._types.issuperset(map(type, cells)):
+                raise TypeError from None
+        known = list(map(self._by_any.get, cells))
+        unknown = [i for i, value in enumerate(known) if value is None]
+        out, bad = self._each(cells, unknown)
+        for i in unknown:
+            known[i] = out[i]
+        return known, bad  # type: ignore[return-value]
 
 
 class Bounds:
@@ -314,14 +324,11 @@ _CLOCK = r" (?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 class DateCheck(ColumnCheck):
     """A moment or a day that is not past, and at most ``days`` ahead.
 
-    Dates in a column repeat, so that the texts proven good are kept, 4,096 at most.
-
     Texts of this form sort by time, so that a comparison needs no parsing.
     """
 
     grammar = _Grammar(f"{_DAY}(?:{_CLOCK})?+")
     _right = "right would be YYYY-MM-DD or YYYY-MM-DD HH:MM:SS"
-    _kept = 4_096
     _required = False
     _dates = True
     width = 19
@@ -329,7 +336,6 @@ class DateCheck(ColumnCheck):
     def __init__(self, bounds: Bounds, days: int | None = None) -> None:
         self._bounds = bounds
         self._latest = bounds.latest(days)
-        self._good: dict[str, str] = {}
 
     def one(self, cell: object) -> Value:
         if (cell is None or cell == "") and not self._required:
@@ -365,31 +371,31 @@ class DateCheck(ColumnCheck):
             return None
 
     def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
-        good = self._good
-        if not self._required:
-            good[""] = ""
-        try:
-            return list(map(good.__getitem__, cells)), {}
-        except KeyError:
-            self._learn(list(set(cells).difference(good)))
-        known = list(map(good.get, cells))
-        unknown = [i for i, text in enumerate(known) if text is None]
-        if not unknown:
-            return known, {}  # type: ignore[return-value]
-        return self._each(cells, unknown)
+        # Dates in a column mostly repeat; a set pays only where they do.
+        texts = list(cells) if len(set(cells[:16])) > 8 else list(set(cells))
+        if not self._required and "" in texts:
+            texts = [text for text in texts if text != ""]
+        unproven = {texts[i] for i in self.grammar.misfits(texts)} if texts else set()
+        if texts and not self._bounds.now_text < min(texts) <= max(texts) <= self._latest:
+            unproven.update([text for text in texts if not self._bounds.now_text < text <= self._latest])
+        unproven |= _unreal([text for text in texts if text not in unproven] if unproven else texts)
+        if not unproven:
+            return cells, {}
+        if self._required:
+            unproven.add("")
+        return self._each(cells, [i for i, text in enumerate(cells) if text in unproven])
 
-    def _learn(self, texts: list[str]) -> None:
-        if len(self._good) + len(texts) > self._kept:
-            self._good.clear()
-        if not self.grammar.misfits(texts) and self._real(texts):
-            self._good.update(zip(texts, texts, strict=True))
 
-    def _real(self, texts: list[str]) -> bool:
-        try:
-            deque(map(datetime.fromisoformat, texts), 0)
-        except ValueError:
-            return False
-        return min(texts) > self._bounds.now_text and max(texts) <= self._latest
+def _unreal(texts: list[str]) -> set[str]:
+    """Those that are well formed but not in the calendar."""
+    try:
+        deque(map(datetime.fromisoformat, texts), 0)
+    except ValueError:
+        if len(texts) == 1:
+            return set(texts)
+        half = len(texts) // 2
+        return _unreal(texts[:half]) | _unreal(texts[half:])
+    return set()
 
 
 class TimeCheck(DateCheck):
@@ -402,8 +408,8 @@ class TimeCheck(DateCheck):
 class ExtraCheck(TextCheck):
     """A column of the campaign's own: text, number or date."""
 
+    grammar = _Grammar(f"[^{_UNSENDABLE}]*+", bytes(range(0x20, 0x7F)))
     _right = "right would be text without control characters, a number or a date"
-    _blank_is_bad = False
 
     def __init__(self, bounds: Bounds) -> None:
         self._dates = DateCheck(bounds)

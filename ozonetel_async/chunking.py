@@ -134,7 +134,8 @@ class Chunker:
         self._settled_to = first_row - 1
         self._next_index = first_index
         self._on_invalid = on_invalid
-        self._numbers: list[int] = []
+        self._waiting = 0
+        self._waiting_from = self._waiting_to = 0
         self._done: list[Batch] = []
 
     @property
@@ -146,7 +147,7 @@ class Chunker:
     def tail(self) -> tuple[int, int]:
         """Rows read since the last batch's last row, and the invalid ones among them; all of them after ``flush``."""
         read = self._first_row - 1 + self.rows_taken - self._settled_to
-        return read, read - len(self._numbers)
+        return read, read - self._waiting
 
     def feed(self, rows: Iterable[Row]) -> list[Batch]:
         """Take any number of rows, and return the batches that are full.
@@ -168,7 +169,7 @@ class Chunker:
 
     def flush(self) -> list[Batch]:
         """The batch that is not full, if there is one."""
-        if self._numbers:
+        if self._waiting:
             self._cut()
         return self._hand_over()
 
@@ -228,22 +229,23 @@ class Chunker:
         rows = list(zip(*sent, strict=True))
         at = 0
         while at < len(rows):
-            room = self._row_limit - len(self._numbers)
+            room = self._row_limit - self._waiting
             taken = self._frame.take(rows[at : at + room])
-            self._numbers.extend(numbers[at : at + taken])
-            at += taken
+            if taken:
+                self._waiting_from = self._waiting_from if self._waiting else numbers[at]
+                self._waiting_to = numbers[at + taken - 1]
+                self._waiting += taken
+                at += taken
             if taken == room or at < len(rows):
                 self._cut()
 
     def _cut(self) -> None:
         assert self._frame is not None
-        numbers, last = self._numbers, self._numbers[-1]
+        rows, last = self._waiting, self._waiting_to
         read = last - self._settled_to
         payload = _encode(self._frame.drain())
-        self._done.append(
-            Batch(self._next_index, numbers[0], last, len(numbers), read, read - len(numbers), payload),
-        )
-        self._numbers = []
+        self._done.append(Batch(self._next_index, self._waiting_from, last, rows, read, read - rows, payload))
+        self._waiting = 0
         self._settled_to = last
         self._next_index += 1
 

@@ -133,15 +133,11 @@ class Frame:
 
     def too_long(self, sent: Columns) -> Faults:
         """The rows that are longer than the service takes; every cell must have passed its check."""
-        # The longest cell of each column bounds every row, and is cheaper to find than any row's length.
-        try:
-            longest = self._narrow
-            for i in self._open:
-                longest += max(map(len, sent[i]))  # type: ignore[arg-type]
-        except TypeError:
-            longest = self._room + 1
-        if longest <= self._room:
-            return {}
+        # When no open column has a cell above its share of the room, no row can be too long.
+        if self._room >= self._narrow:
+            share = (self._room - self._narrow) // max(1, len(self._open))
+            if all(_none_longer(sent[i], share) for i in self._open):
+                return {}
         lengths = map(sum, zip(*[map(len, map(str, column)) for column in sent], strict=True))
         return {i: self._length_fault(n) for i, n in enumerate(lengths) if n > self._room}
 
@@ -159,6 +155,22 @@ class Frame:
         """The waiting rows as a request's ``map`` and ``data``."""
         rows, self._pending = self._pending, []
         return {"map": self.columns, "data": rows}
+
+
+def _none_longer(cells: Sequence[object], most: int) -> bool:
+    """Whether every cell is a text of at most ``most`` characters; none may hold a line feed."""
+    try:
+        joined = "\n".join(cells)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    # Leap from line feed to line feed, each as far as allowed: far fewer steps than there are cells.
+    at, last = -1, len(joined) - most - 1
+    while at < last:
+        reached = joined.rfind("\n", at + 1, at + most + 2)
+        if reached < 0:
+            return False
+        at = reached
+    return True
 
 
 class FixedFrame(Frame):
@@ -180,14 +192,14 @@ class FixedFrame(Frame):
         """As for any frame; blocks of one simple kind of rows at the speed of C."""
         kinds = set(map(type, block))
         width = len(self._columns)
-        cells: Columns = []
+        cells: list[tuple[object, ...]] = []
         if self._positional and kinds <= {list, tuple}:
             with suppress(ValueError):  # ragged rows: each gets its own verdict below
                 cells = [*zip(*block, strict=True)]
         elif kinds == {dict} and set(map(len, block)) == {width}:  # type: ignore[arg-type]
             with suppress(KeyError):
                 *cells, _ = zip(*map(self._pick, block), strict=True)
-        return (cells, range(len(block)), {}) if len(cells) == width else super().fit(block)
+        return ([*cells], range(len(block)), {}) if len(cells) == width else super().fit(block)
 
     def cells_of(self, row: object) -> Sequence[object]:
         if isinstance(row, Lead):
