@@ -1,0 +1,249 @@
+"""Whose callback it is, and what it settles: tokens in callback URLs, and one small state machine per batch.
+
+The service signs nothing and documents neither repeats nor an order (Bulk V4, "Callback Url response"). So the only
+proof of a sender is an unguessable token in the callback URL, and a callback may come before the answer to its
+request, twice, out of order, late or never. Use one token per batch: it then also settles a batch whose answer was
+lost, which a token shared by an upload cannot.
+
+Everything here is a pure function; the journal stores what it returns.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Callable
+from functools import reduce
+from typing import Final, Literal, TypeAlias
+from urllib.parse import unquote, urlunsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from .callbacks import JobResult, split_url
+from .errors import ConfigurationError
+
+__all__ = [
+    "AnswerLost",
+    "Answered",
+    "Called",
+    "Settlement",
+    "SettlementEvent",
+    "TimedOut",
+    "callback_url",
+    "new_token",
+    "settle",
+    "token_of",
+    "verify",
+]
+
+# A fixed beginning lets secret scanners and log filters find the token, and us find it under any mount point.
+_TOKEN = re.compile(r"ozcb_[A-Za-z0-9_-]{32}")
+_SEPARATORS = re.compile(r"[/?&=;]")
+_TEXT_LIMIT = 8_192
+
+
+def new_token() -> str:
+    """A fresh token of 192 random bits, safe in every part of a URL."""
+    return f"ozcb_{secrets.token_urlsafe(24)}"
+
+
+def callback_url(base: str, token: str) -> str:
+    """``base`` with the token as last segment of its path; a query of the caller's own stays as it is.
+
+    The path, because the service hands the URL on by means nobody documents, and a query is what such means lose
+    first: replayed inside another query, everything behind its ``&`` is gone. The token will stand in access logs of
+    proxies on the way, which is why a result is believed but never obeyed: links are checked before the download.
+
+    Parameters
+    ----------
+    base: public ``http`` or ``https`` URL of the receiver, without user name and fragment.
+    token: from ``new_token``.
+
+    Raises
+    ------
+    ConfigurationError: one of them is not that.
+    """
+    parts = split_url(base)
+    if parts is None:
+        raise ConfigurationError("callback_url is not a URL; right would be https://host/path in ASCII")
+    if "@" in parts.netloc or parts.fragment:
+        raise ConfigurationError("callback_url must have no user name, password or fragment: they would not reach us")
+    if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+        raise ConfigurationError("the token of a callback URL must come from new_token()")
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{token}"))
+
+
+def token_of(path: object, query: object = "") -> str | None:
+    """The token in a request's path, else in its query; None when there is none, or more than one.
+
+    Takes raw or percent-decoded text, whatever the framework gives; never raises.
+    """
+    for text in (path, query):
+        if isinstance(text, str) and len(text) <= _TEXT_LIMIT:
+            found = {part for part in _SEPARATORS.split(unquote(text)) if _TOKEN.fullmatch(part)}
+            if found:
+                return found.pop() if len(found) == 1 else None
+    return None
+
+
+def verify(expected: str, given: object) -> bool:
+    """Whether ``given`` is the expected token, in a time that does not tell how much of it is right.
+
+    Never raises: other types, non-ASCII text and an empty expectation are simply wrong.
+    """
+    if not (isinstance(expected, str) and isinstance(given, str) and expected):
+        return False
+    # compare_digest raises on non-ASCII text, so it gets bytes; surrogatepass, since headers may hold any character.
+    return hmac.compare_digest(expected.encode("utf-8", "surrogatepass"), given.encode("utf-8", "surrogatepass"))
+
+
+# --- settlement ----------------------------------------------------------------------------------------------------
+
+
+class Answered(Struct, frozen=True):
+    """The service answered the request with this transaction id."""
+
+    transaction_id: str
+
+
+class AnswerLost(Struct, frozen=True):
+    """The request ended without a trustworthy answer and will get none: its id is not known, the token must do."""
+
+
+class Called(Struct, frozen=True):
+    """A callback came that bears the batch's token, or a token of its upload and the batch's transaction id."""
+
+    result: JobResult
+
+
+class TimedOut(Struct, frozen=True):
+    """Waiting for the callback is over."""
+
+
+SettlementEvent: TypeAlias = Answered | AnswerLost | Called | TimedOut
+Phase: TypeAlias = Literal["sent", "answered", "unanswered", "settled"]
+_HELD_LIMIT: Final = 32
+
+
+class Settlement(Struct, frozen=True, kw_only=True):
+    """Where one batch stands between its sending and the service's verdict. Made by ``settle`` alone.
+
+    Parameters
+    ----------
+    phase: ``"sent"`` (no answer yet), ``"answered"`` (id known), ``"unanswered"`` (id never to be known) or
+        ``"settled"``, which is final.
+    transaction_id: the batch's id once it is known.
+    result: the verdict; None until settled.
+    held: callbacks that came before the answer, oldest first; they count for nothing until it is known whose they are.
+    overdue: the wait is over and no verdict had come by then. A late one still settles the batch, once.
+    repeats: callbacks after the first that said the same; ignored.
+    conflicts: callbacks, or answers, that contradict the first or bear a stranger's id; ignored.
+    """
+
+    phase: Phase = "sent"
+    transaction_id: str | None = None
+    result: JobResult | None = None
+    held: tuple[JobResult, ...] = ()
+    overdue: bool = False
+    repeats: int = 0
+    conflicts: int = 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether the wait ended without a verdict."""
+        return self.overdue and self.result is None
+
+
+def settle(state: Settlement, event: SettlementEvent) -> Settlement:
+    """What becomes of a batch when something happens; never raises, and never changes a verdict.
+
+    Whatever the order in which an answer (or its loss), callbacks and a timeout come, the verdict is the same: of the
+    callbacks that bear the batch's id the one that came first, or the first of all when the answer was lost. The
+    caller has just now got a verdict when ``result`` was None before and is not None after.
+    """
+    return _TABLE[state.phase, type(event)](state, event)
+
+
+_Step: TypeAlias = Callable[[Settlement, SettlementEvent], Settlement]
+
+
+def _keep(state: Settlement, event: SettlementEvent) -> Settlement:
+    return state
+
+
+def _replay(state: Settlement) -> Settlement:
+    return reduce(settle, map(Called, state.held), replace(state, held=()))
+
+
+def _learn_id(state: Settlement, event: SettlementEvent) -> Settlement:
+    assert isinstance(event, Answered)
+    return _replay(replace(state, phase="answered", transaction_id=event.transaction_id))
+
+
+def _lose_id(state: Settlement, event: SettlementEvent) -> Settlement:
+    return _replay(replace(state, phase="unanswered"))
+
+
+def _compare_id(state: Settlement, event: SettlementEvent) -> Settlement:
+    assert isinstance(event, Answered)
+    return state if event.transaction_id == state.transaction_id else _conflict(state)
+
+
+def _hold(state: Settlement, event: SettlementEvent) -> Settlement:
+    assert isinstance(event, Called)
+    if len(state.held) >= _HELD_LIMIT:
+        return _conflict(state)
+    return replace(state, held=(*state.held, event.result))
+
+
+def _match(state: Settlement, event: SettlementEvent) -> Settlement:
+    assert isinstance(event, Called)
+    return _accept(state, event) if event.result.transaction_id == state.transaction_id else _conflict(state)
+
+
+def _accept(state: Settlement, event: SettlementEvent) -> Settlement:
+    assert isinstance(event, Called)
+    return replace(state, phase="settled", result=event.result, transaction_id=event.result.transaction_id)
+
+
+def _repeat(state: Settlement, event: SettlementEvent) -> Settlement:
+    assert isinstance(event, Called)
+    assert state.result is not None
+    if _verdict(event.result) == _verdict(state.result):
+        return replace(state, repeats=state.repeats + 1)
+    return _conflict(state)
+
+
+def _conflict(state: Settlement) -> Settlement:
+    return replace(state, conflicts=state.conflicts + 1)
+
+
+def _overdue(state: Settlement, event: SettlementEvent) -> Settlement:
+    return replace(state, overdue=True)
+
+
+def _verdict(result: JobResult) -> tuple[object, ...]:
+    # A repeat may bear a freshly signed link and other times; it contradicts only when the outcome differs.
+    return result.transaction_id, result.succeeded, result.total, result.processed, result.not_processed
+
+
+_TABLE: dict[tuple[Phase, type[SettlementEvent]], _Step] = {
+    ("sent", Answered): _learn_id,
+    ("sent", AnswerLost): _lose_id,
+    ("sent", Called): _hold,
+    ("sent", TimedOut): _overdue,
+    ("answered", Answered): _compare_id,
+    ("answered", AnswerLost): _keep,
+    ("answered", Called): _match,
+    ("answered", TimedOut): _overdue,
+    ("unanswered", Answered): _learn_id,
+    ("unanswered", AnswerLost): _keep,
+    ("unanswered", Called): _accept,
+    ("unanswered", TimedOut): _overdue,
+    ("settled", Answered): _compare_id,
+    ("settled", AnswerLost): _keep,
+    ("settled", Called): _repeat,
+    ("settled", TimedOut): _keep,
+}
