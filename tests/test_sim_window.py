@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import floor
 
 import pytest
@@ -70,12 +71,19 @@ def test_a_window_from_the_first_request_ends_a_period_after_it(steps: list[floa
 
 
 @given(gaps, st.integers(1, 6))
-def test_a_token_bucket_never_gives_more_than_its_fill_and_its_burst(steps: list[float], requests: int) -> None:
+def test_a_token_bucket_is_as_full_as_arithmetic_says(steps: list[float], requests: int) -> None:
     times = moments(steps)
-    admitted = [t for t, good in zip(times, run(RateWindow(requests, 4.0, "token_bucket"), times), strict=True) if good]
-    for first, start in enumerate(admitted):
-        for last in range(first, len(admitted)):
-            assert last - first + 1 <= requests + (admitted[last] - start) * requests / 4.0 + 1e-3
+    level, filled = Fraction(requests), Fraction(times[0] if times else 0)
+    for now, verdict in zip(times, run(RateWindow(requests, 4.0, "token_bucket"), times), strict=True):
+        level = min(Fraction(requests), level + (Fraction(now) - filled) * requests / 4)
+        filled = Fraction(now)
+        assert verdict == (level >= 1)
+        level -= verdict
+
+
+def test_a_token_bucket_gives_its_burst_and_then_its_rate() -> None:
+    times = [quarter / 4 for quarter in range(4 * 600 + 1)]
+    assert sum(run(RateWindow(5, 60.0, "token_bucket"), times)) == 5 + 50
 
 
 def test_an_edge_belongs_to_the_next_window() -> None:

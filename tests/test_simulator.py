@@ -271,6 +271,17 @@ async def test_closing_leaves_no_task_and_no_port(http: aiohttp.ClientSession) -
         await sim.start()
 
 
+async def test_closing_ends_requests_whose_client_has_gone(http: aiohttp.ClientSession) -> None:
+    before = asyncio.all_tasks()
+    async with Simulator(latency=(60.0, 60.0)) as sim:
+        request = asyncio.create_task(add(http, sim))
+        await sim.wait_for(lambda: sim.in_flight)
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+    assert asyncio.all_tasks() == before
+
+
 async def test_a_taken_port_is_an_error_that_leaves_nothing(sim: Simulator) -> None:
     before = asyncio.all_tasks()
     other = Simulator(port=int(sim.base_url.rpartition(":")[2]))
