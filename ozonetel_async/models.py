@@ -56,7 +56,7 @@ class Lead(_Phone, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         # A lead's repr ends up in logs and tracebacks: enough to find it again, too little to call it.
-        phone = self.phone_number if isinstance(self.phone_number, str) else ""
+        phone = self.phone_number if isinstance(self.phone_number, str) and len(self.phone_number) > 6 else ""
         set_fields = [name for name in self.__struct_fields__[1:] if getattr(self, name) not in (None, {})]
         more = "".join(f", {name}=…" for name in set_fields)
         return f"Lead('…{phone[-3:]}'{more})"
@@ -80,6 +80,12 @@ class LeadReceipt(Struct, frozen=True):
     outcome: Literal["accepted", "duplicate"]
     message: str
     raw: str
+
+    def __repr__(self) -> str:
+        # The body may repeat the phone number.
+        return f"LeadReceipt(outcome={self.outcome!r}, message={self.message!r}, raw=<{len(self.raw)} characters>)"
+
+    __str__ = __repr__
 
 
 class BatchReceipt(Struct, frozen=True):
