@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from typing import Literal, NoReturn
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from msgspec import Struct, field, json
+from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from .errors import ConfigurationError
 
@@ -54,7 +56,7 @@ def _require_count(name: str, value: object, least: int = 1) -> None:
 class Credentials:
     """API key and user name of an account; the key never shows in ``repr``, ``str``, a pickle or a log."""
 
-    __slots__ = ("_api_key", "_forms", "username")
+    __slots__ = ("_api_key", "username")
 
     def __init__(self, api_key: str, username: str) -> None:
         for name, value in (("api_key", api_key), ("username", username)):
@@ -70,11 +72,6 @@ class Credentials:
             )
         self._api_key = api_key
         self.username = username
-        # The key as it looks inside a query, a form and a JSON text: a reply may echo any of them.
-        encoded = json.encode(api_key).decode()[1:-1]
-        self._forms = tuple(
-            sorted({api_key, quote(api_key, safe=""), quote_plus(api_key), encoded}, key=len, reverse=True)
-        )
 
     def reveal(self) -> str:
         """The API key itself; for building a request, nowhere else."""
@@ -82,8 +79,8 @@ class Credentials:
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """Every spelling in which the key could stand in a text, longest first; for masking."""
-        return self._forms
+        """What to mask; ``redact`` knows the encodings in which it could stand in a text."""
+        return (self._api_key,)
 
     def __repr__(self) -> str:
         return f"Credentials(api_key='***', username={self.username!r})"
@@ -207,6 +204,16 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "plus": ("keep", "strip"),
     "schedule_plus": ("keep", "strip", "percent"),
 }
+# Other keys of Add Campaign Data, which the name must not replace.
+_NOT_A_NAME = frozenset(
+    (
+        *("apiKey", "userName", "campaignName", "action", "checkDuplicate", "skipNameFieldValidation"),
+        *("phoneNumber", "priority", "expiryDate", "agentId", "skill"),
+    )
+)
+# What RFC 3986 allows up to the end of the path. urlsplit alone will not do: it drops tabs and line breaks silently,
+# and does not tell an empty query from none.
+_URL_TEXT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/\[\]-]*").fullmatch
 
 
 class Dialect(Struct, frozen=True, kw_only=True):
@@ -252,10 +259,17 @@ class Dialect(Struct, frozen=True, kw_only=True):
         for name in ("schedule_path", "dial_status_path"):
             value = getattr(self, name)
             _require(
-                isinstance(value, str) and value.startswith("/") and not set(value) & set("?# \r\n"),
-                f"Dialect.{name} must be a path that begins with '/', got {value!r}",
+                isinstance(value, str) and value.startswith("/") and _URL_TEXT(value) is not None,
+                f"Dialect.{name} must be a path that begins with '/', without '?', '#' and blanks, got {value!r}",
             )
-        _require(bool(self.name_key), "Dialect.name_key must not be empty")
+        _require(
+            isinstance(self.name_key, str) and self.name_key.isidentifier() and self.name_key not in _NOT_A_NAME,
+            f"Dialect.name_key must be a key that no other parameter has, got {self.name_key!r}",
+        )
+        _require(
+            isinstance(self.token_sends_key, bool),
+            f"Dialect.token_sends_key must be True or False, got {self.token_sends_key!r}",
+        )
         _require_count("Dialect.priority_min", self.priority_min, 0)
         _require_count("Dialect.priority_max", self.priority_max, self.priority_min)
         _require_count("Dialect.schedule_horizon_days", self.schedule_horizon_days)
@@ -275,8 +289,8 @@ def check_url(name: str, url: str) -> str:
         f"{name} must be https://host, got a text with scheme {parts.scheme!r}",
     )
     _require(
-        not (parts.username or parts.password or parts.query or parts.fragment),
-        f"{name} must be scheme, host and port only: no credentials, query or fragment",
+        "@" not in parts.netloc and _URL_TEXT(url) is not None,
+        f"{name} must be scheme, host, port and path in ASCII: no credentials, query, fragment or blanks",
     )
     _require(
         parts.scheme == "https" or _is_loopback(host),
@@ -292,6 +306,15 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+_PARTS: dict[str, type] = {
+    "credentials": Credentials,
+    "timeouts": Timeouts,
+    "limits": Limits,
+    "retry": RetryPolicy,
+    "dialect": Dialect,
+}
 
 
 class ClientConfig(Struct, frozen=True, kw_only=True):
@@ -318,12 +341,17 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
     dialect: Dialect = Dialect()
 
     def __post_init__(self) -> None:
+        for name, kind in _PARTS.items():
+            value = getattr(self, name)
+            # The value's type and not its repr: a key passed in the place of Credentials must not show.
+            _require(isinstance(value, kind), f"{name} must be {kind.__name__}(…), got {type(value).__name__}")
         _require(self.auth in ("basic", "token"), f"auth must be 'basic' or 'token', got {self.auth!r}")
-        check_url("base_url", self.base_url)
-        check_url("dialer_url", self.dialer_url)
+        for name in ("base_url", "dialer_url"):
+            force_setattr(self, name, check_url(name, getattr(self, name)))
         try:
             ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError, TypeError):
+        except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
+            # OSError: a directory of the zone database, such as "Asia".
             raise ConfigurationError(
                 f"timezone must be an IANA name such as 'Asia/Kolkata', got {self.timezone!r}"
             ) from None
