@@ -181,6 +181,7 @@ DIRTY: list[list[Any]] = [
     ["9812345675", "Long", 1, "", "x" * 2000],
     ["9812345676", "Quiet", 1, "", ""],
     ["9812345677", "Ravi", None, None, None],
+    ["9812345678", "Sita", 0, "", "Pune"],
 ]
 
 
@@ -191,9 +192,15 @@ async def test_bad_rows_fail_one_by_one_and_stand_in_the_file(http: aiohttp.Clie
         await send(http, sim, fields(sim, DIRTY, columns, callBackUrl=receiver.url))
         await sim.settle()
         result = receiver.result()
-        assert (result["totalNoUploaded"], result["numbersProcessed"], result["numbersNotProcessed"]) == ("9", "2", "7")
+        assert (result["totalNoUploaded"], result["numbersProcessed"], result["numbersNotProcessed"]) == (
+            "10",
+            "3",
+            "7",
+        )
         assert (result["status"], result["message"]) == ("Success", "File Successfully uploaded.")
-        assert [lead.name for lead in sim.campaigns["Diwali"].leads] == ["Asha", "Ravi"]
+        leads = sim.campaigns["Diwali"].leads
+        assert [(lead.name, lead.priority) for lead in leads] == [("Asha", 7), ("Ravi", 1), ("Sita", 0)]
+        assert leads[0].extra == {"City": "Pune"}
         async with http.get(result["failedFilePath"]) as reply:
             table = list(csv.reader(io.StringIO(await reply.text())))
         assert table[0] == [*columns, "Reason"]

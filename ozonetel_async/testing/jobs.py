@@ -251,13 +251,13 @@ class Jobs:
     def _insert(self, job: Job, table: Table) -> None:
         account, campaign = self._account, job.campaign
         headers = sum(map(len, table.map))
-        stamp = account.stamp()
+        stamp, now = account.stamp(), account.now()
         existing = {key for key, count in campaign.numbers.items() if count} if job.duplicates != "none" else set()
         listed = account.settings.list_duplicates
         for position, row in enumerate(table.data):
-            lead = lead_of(table.map, row, "bulk")
             cells = dict(zip(table.map, row, strict=True))
-            reason = complaint_of(account, campaign, lead, cells)
+            lead = lead_of(cells, "bulk")
+            reason = complaint_of(account, campaign, lead, cells, now)
             if reason is None and row_characters(headers, row) > ROW_CHARACTERS:
                 reason = f"Total characters length per row including all headers is {ROW_CHARACTERS}"
             if reason is not None:

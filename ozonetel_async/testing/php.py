@@ -116,7 +116,7 @@ def _legacy_add(account: Account, call: Call) -> tuple[str, str, Kind]:
     if not phone:
         return (*PHONE_EMPTY, "error")
     lead = _legacy_lead(campaign, call, phone)
-    complaint = complaint_of(account, campaign, lead, {"Priority": call.get("Priority")})
+    complaint = complaint_of(account, campaign, lead, {"Priority": call.get("Priority")}, account.now())
     if complaint is not None:
         return "FAIL", complaint, "error"
     if flag(call.get("checkDuplicate")) and campaign.holds(phone):
@@ -213,10 +213,11 @@ def _schedule_row(
     index: int,
     check: bool,
 ) -> dict[str, object]:
-    lead = lead_of(columns, row, via)
+    cells = dict(zip(columns, row, strict=False))
+    lead = lead_of(cells, via)
     # Scheduled rows are kept as a query for the legacy call: a raw plus comes back as a blank, "%2B" as a plus.
     lead.phone = unquote_plus(lead.phone).strip()
-    complaint = complaint_of(account, campaign, lead, dict(zip(columns, row, strict=False)))
+    complaint = complaint_of(account, campaign, lead, cells, account.now())
     if complaint is None and check and campaign.holds(lead.phone):
         complaint = "Number Already Exist"
     if complaint is None:

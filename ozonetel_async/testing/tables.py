@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
 
@@ -42,19 +43,25 @@ def read_table(value: object) -> Table | None:
     return table if table.map and table.data else None
 
 
-def lead_of(columns: list[str], row: list[object], via: str) -> StoredLead:
+def lead_of(cells: Mapping[str, object], via: str) -> StoredLead:
     """The lead that a row describes."""
-    cells = dict(zip(columns, row, strict=False))
     lead = StoredLead(text(cells.get("PhoneNumber")), via=via)
-    for column, attribute in _COLUMN_FIELDS.items():
-        if column in cells:
-            setattr(lead, attribute, text(cells[column]) or None)
-    lead.priority = priority(text(cells.get("Priority")), strict=False) or 1
-    lead.extra = {column: cell for column, cell in cells.items() if column not in _OWN}
+    extra = {}
+    for column, cell in cells.items():
+        attribute = _COLUMN_FIELDS.get(column)
+        if attribute is not None:
+            setattr(lead, attribute, text(cell) or None)
+        elif column not in _OWN:
+            extra[column] = cell
+    lead.extra = extra
+    given = priority(text(cells.get("Priority")), strict=False)
+    lead.priority = 1 if given is None else given
     return lead
 
 
-def complaint_of(account: Account, campaign: Campaign, lead: StoredLead, cells: Mapping[str, object]) -> str | None:
+def complaint_of(
+    account: Account, campaign: Campaign, lead: StoredLead, cells: Mapping[str, object], now: datetime
+) -> str | None:
     """Why the service leaves a row out, or None. The reasons' words are the ones of the single-lead calls."""
     if not lead.phone:
         return "Phone Number is Empty!"
@@ -69,7 +76,7 @@ def complaint_of(account: Account, campaign: Campaign, lead: StoredLead, cells: 
         when = moment(lead.expiry, end_of_day=account.settings.expiry_end_of_day)
         if when is None:
             return "Invalid date format. Please pass date in format yyyy-MM-dd HH:mm:ss or yyyy-MM-dd"
-        if when <= account.now():
+        if when <= now:
             return "The expiry date and time must be in the future"
     return _routing_complaint(campaign, lead) or (
         "PhoneNumber Added is a DND Number" if lead.phone in account.dnd else None
