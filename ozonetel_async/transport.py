@@ -30,8 +30,8 @@ _NEVER_LEFT: Final = (
 )
 
 
-# A pause for connecting that is over well before the whole time is: running out of it then always means "not sent".
-_CONNECT_SHARE: Final = 0.9
+# The time for connecting ends well before the whole time, so that running out of it always means "not sent".
+_CONNECT_SHARE: Final = 0.75
 
 
 class ConnectionLostError(aiohttp.ClientError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 from unittest.mock import Mock, patch
 
 import aiohttp
@@ -86,3 +87,101 @@ def replies() -> Iterator[aioresponses]:
     response = partial(aiohttp.ClientResponse, stream_writer=Mock(output_size=0)) if needs_writer else None
     with patch("aioresponses.core.ClientResponse", response or aiohttp.ClientResponse), aioresponses() as mocked:
         yield mocked
+
+
+async def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait until ``condition()`` holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - conditions that have no event
+            await asyncio.sleep(0.001)
+
+
+ADDED = b'{"status":"SUCCESS","message":"SuccessFully Updated"}'
+
+
+def http(body: bytes = ADDED, *headers: str, status: str = "200 OK") -> bytes:
+    """A response as it stands on the wire."""
+    head = "\r\n".join((f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers))
+    return head.encode() + b"\r\n\r\n" + body
+
+
+Behaviour: TypeAlias = Callable[[asyncio.StreamWriter], Awaitable[bool]]
+"""Answers one request, or not; whether the connection stays open."""
+
+
+async def answer(writer: asyncio.StreamWriter) -> bool:
+    """Take the lead, and keep the connection."""
+    writer.write(http())
+    return True
+
+
+async def drop(writer: asyncio.StreamWriter) -> bool:
+    """Close the connection without a word."""
+    return False
+
+
+async def answer_and_close(writer: asyncio.StreamWriter) -> bool:
+    """Take the lead; the connection ends without notice, as an idle one does."""
+    writer.write(http())
+    return False
+
+
+async def never(writer: asyncio.StreamWriter) -> bool:
+    """Leave the request without an answer."""
+    await asyncio.Event().wait()
+    return False
+
+
+class RawServer:
+    """A server below HTTP: it does what ``script`` says to one request after the other, and counts.
+
+    Parameters
+    ----------
+    script: what to do with each request, whatever connection it comes on; the last one goes for all further ones.
+    """
+
+    def __init__(self, *script: Behaviour) -> None:
+        self.script = script
+        self.hits: list[bytes] = []
+        self.connections = 0
+        self.open = 0
+        self.url = ""
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.connections += 1
+        self.open += 1
+        serving = asyncio.create_task(self._converse(reader, writer))
+        gone = asyncio.create_task(writer.wait_closed())
+        try:
+            await asyncio.wait([serving, gone], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            serving.cancel()
+            writer.close()
+            await asyncio.gather(serving, gone, return_exceptions=True)
+            self.open -= 1
+            self._tasks.discard(task)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: *(\d+)", head.lower())
+            body = await reader.readexactly(int(length[1])) if length else b""
+            self.hits.append(head + body)
+            if not await self.script[min(len(self.hits), len(self.script)) - 1](writer):
+                return
+            await writer.drain()
