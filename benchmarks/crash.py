@@ -49,7 +49,7 @@ async def work(url: str, campaign: str, rows: int, journal: str, on_unknown: str
     """The process that gets killed."""
     limits = Limits(bulk=RateLimit(WIDTH, WINDOW), transit_margin=MARGIN)
     async with OzonetelClient(
-        "sim-key", "sim-user", base_url=url, limits=limits, timeouts=Timeouts(0.5), retry=RetryPolicy(rate_attempts=50)
+        "sim-key", "sim-user", base_url=url, limits=limits, timeouts=Timeouts(3.0), retry=RetryPolicy(rate_attempts=50)
     ) as client:
         report = await client.upload(
             campaign,

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
-from ozonetel_async.callbacks import CallbackError, parse_callback
+from ozonetel_async.callbacks import parse_callback
 from ozonetel_async.correlation import callback_url, new_token, token_of, verify
+from ozonetel_async.errors import CallbackError
 
 ZONE = ZoneInfo("Asia/Kolkata")
 GOOD = {

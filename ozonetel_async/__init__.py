@@ -5,6 +5,7 @@ from .config import Dialect, Limits, RateLimit, RetryPolicy, Timeouts
 from .errors import (
     AuthenticationError,
     AuthModeError,
+    CallbackError,
     CampaignError,
     ConfigurationError,
     ConnectError,
@@ -38,6 +39,7 @@ __all__ = [
     "AuthenticationError",
     "BatchReceipt",
     "BatchResult",
+    "CallbackError",
     "CampaignError",
     "ConfigurationError",
     "ConnectError",

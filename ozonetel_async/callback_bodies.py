@@ -7,17 +7,9 @@ import re
 from typing import NoReturn
 from urllib.parse import parse_qsl
 
-from .errors import OzonetelError
+from .errors import CallbackError
 
-__all__ = ["EXPECTED", "ID_FIELDS", "CallbackError", "fold", "read_fields", "shape_of"]
-
-
-class CallbackError(OzonetelError):
-    """A callback, or a file it points to, that cannot be read as what the service documents.
-
-    Everything hostile or broken ends here, whatever the bytes; no other exception leaves the readers. The message
-    tells the shape of what came, never its text.
-    """
+__all__ = ["EXPECTED", "ID_FIELDS", "fold", "read_fields", "shape_of"]
 
 
 EXPECTED = 'right would be {"data": {"transactionId": …, "status": …}}'

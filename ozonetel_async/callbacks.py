@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from .callback_bodies import EXPECTED, ID_FIELDS, CallbackError, fold, read_fields, shape_of
-from .errors import ConfigurationError, redact
+from .callback_bodies import EXPECTED, ID_FIELDS, fold, read_fields, shape_of
+from .errors import CallbackError, ConfigurationError, redact
 
-__all__ = ["CallbackError", "ExportResult", "JobResult", "SecretUrl", "parse_callback", "split_url"]
+__all__ = ["ExportResult", "JobResult", "SecretUrl", "parse_callback", "split_url"]
 
 # Printable ASCII without the four characters that end a URL in logs, mails and HTML: " < > and the backslash.
 _URL = re.compile(r"https?://[!#-;=?-\[\]-~]+", re.IGNORECASE)

@@ -9,6 +9,7 @@
     ├── QueueTimeoutError             not_sent  the wait for a free slot is longer than max_wait
     ├── ConnectError                  not_sent  the request never left
     ├── JournalError                  not_sent  the journal is in use, damaged, full, or belongs to another upload
+    ├── CallbackError                 not_sent  a callback, or the file it points to, cannot be read
     ├── AuthenticationError           refused   key, user name or token
     ├── AuthModeError                 refused   the account's "API Authentication" setting
     ├── CampaignError                 refused   campaign missing, unknown, busy or not outbound
@@ -32,6 +33,7 @@ from typing import ClassVar, Literal
 __all__ = [
     "AuthModeError",
     "AuthenticationError",
+    "CallbackError",
     "CampaignError",
     "ConfigurationError",
     "ConnectError",
@@ -119,6 +121,14 @@ class ConnectError(OzonetelError):
 
 class JournalError(OzonetelError):
     """The journal cannot be used: in use by another process, damaged, on a full disk, or of another upload."""
+
+
+class CallbackError(OzonetelError):
+    """A callback, or a file it points to, that cannot be read as what the service documents.
+
+    Everything hostile or broken ends here, whatever the bytes; no other exception leaves the readers. The message
+    tells the shape of what came, never its text.
+    """
 
 
 class AuthenticationError(OzonetelError):

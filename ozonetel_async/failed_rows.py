@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from .callback_bodies import CallbackError, fold, shape_of
+from .callback_bodies import fold, shape_of
+from .errors import CallbackError
 from .phones import phone_key, rounded
 
 __all__ = ["FailedRow", "FailedRowReader", "read_failed_rows"]

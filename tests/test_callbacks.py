@@ -16,13 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ozonetel_async.callbacks import (
-    CallbackError,
     ExportResult,
     JobResult,
     SecretUrl,
     parse_callback,
 )
-from ozonetel_async.errors import ConfigurationError, OzonetelError
+from ozonetel_async.errors import CallbackError, ConfigurationError, OzonetelError
 
 ZONE = ZoneInfo("Asia/Kolkata")
 LINK = (

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ozonetel_async.callbacks import CallbackError
+from ozonetel_async.errors import CallbackError
 from ozonetel_async.failed_rows import FailedRow, FailedRowReader, read_failed_rows
 from ozonetel_async.matching import PhoneIndex
 
