@@ -1,71 +1,24 @@
 """Asyncio client for Ozonetel CloudAgent's campaign APIs, with exact rate-limit queues built in."""
 
-from .client import LegacyClient, OzonetelClient, QueueFigures
-from .config import Dialect, Limits, RateLimit, RetryPolicy, Timeouts
-from .errors import (
-    AuthenticationError,
-    AuthModeError,
-    CallbackError,
-    CampaignError,
-    ConfigurationError,
-    ConnectError,
-    InvalidLeadError,
-    JournalError,
-    LeadRejectedError,
-    OutcomeUnknownError,
-    OzonetelError,
-    QueueFullError,
-    QueueTimeoutError,
-    RateLimitedError,
-    RequestRejectedError,
-)
-from .models import (
-    BatchReceipt,
-    BatchResult,
-    ExportReceipt,
-    InvalidRow,
-    Lead,
-    LeadReceipt,
-    ScheduleReport,
-    ScheduleResult,
-    UploadReport,
-)
-from .sources import read_csv
+import importlib
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "AuthModeError",
-    "AuthenticationError",
-    "BatchReceipt",
-    "BatchResult",
-    "CallbackError",
-    "CampaignError",
-    "ConfigurationError",
-    "ConnectError",
-    "Dialect",
-    "ExportReceipt",
-    "InvalidLeadError",
-    "InvalidRow",
-    "JournalError",
-    "Lead",
-    "LeadReceipt",
-    "LeadRejectedError",
-    "LegacyClient",
-    "Limits",
-    "OutcomeUnknownError",
-    "OzonetelClient",
-    "OzonetelError",
-    "QueueFigures",
-    "QueueFullError",
-    "QueueTimeoutError",
-    "RateLimit",
-    "RateLimitedError",
-    "RequestRejectedError",
-    "RetryPolicy",
-    "ScheduleReport",
-    "ScheduleResult",
-    "Timeouts",
-    "UploadReport",
-    "read_csv",
-]
+if TYPE_CHECKING:
+    from .public import *  # noqa: F403
+
+
+def __getattr__(name: str) -> object:
+    # The pytest plugin below this package is loaded by every test run of whoever has it installed; the client, and
+    # aiohttp with it, is imported by those who use it.
+    if name.startswith("__") and name != "__all__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    public = importlib.import_module(f"{__name__}.public")
+    if name not in ("__all__", *public.__all__):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, getattr(public, name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *importlib.import_module(f"{__name__}.public").__all__})

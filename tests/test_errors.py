@@ -20,6 +20,7 @@ from ozonetel_async import errors
 from ozonetel_async.errors import (
     AuthenticationError,
     AuthModeError,
+    CallbackError,
     CampaignError,
     ConfigurationError,
     ConnectError,
@@ -43,6 +44,7 @@ OUTCOMES: dict[type[OzonetelError], str] = {
     QueueTimeoutError: "not_sent",
     ConnectError: "not_sent",
     JournalError: "not_sent",
+    CallbackError: "not_sent",
     AuthenticationError: "refused",
     AuthModeError: "refused",
     CampaignError: "refused",
