@@ -79,8 +79,11 @@ class CsvRows(Iterable[list[str]]):
         self._encoding = encoding
         _check_settings(encoding, delimiter)
         self._newline = ""
+        self._kept: list[int] | None = None
         headers = {mark: self._read_header(mark) for mark in ([delimiter] if delimiter else _DELIMITERS)}
         self._delimiter = max(headers, key=lambda mark: len(headers[mark]))
+        if delimiter is None and len(headers[self._delimiter]) < 2:
+            self._delimiter = ","
         self._header = headers[self._delimiter]
         self._check_header()
         self.columns, kept = self._renamed([name.strip() for name in self._header], columns or {})
@@ -94,7 +97,7 @@ class CsvRows(Iterable[list[str]]):
         with self._open() as file:
             try:
                 rows = filter(None, self._reader(file, self._delimiter))
-                if next(rows, None) != self._header:
+                if next(rows, []) != self._header:
                     raise ConfigurationError(f"{self.path}: the header has changed since read_csv read it")
                 yield from _projected(rows, self._kept, len(self._header))
             except (csv.Error, UnicodeError, OSError) as error:
