@@ -9,12 +9,16 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from .errors import ConfigurationError, OzonetelError
+
 __all__ = ["TokenHolder"]
 
 # Page "Generate Token": valid for 60 minutes, at most 10 new ones an hour, a new one invalidates all earlier ones.
 _LIFE = 3600.0
 # A token is replaced when a tenth of its life is left: early enough that no request goes out with a dying one.
 _RENEW_AT = 0.9
+# Share of a token's life after which a renewal that failed is tried again, while the token still lives.
+_RENEW_AGAIN = 0.02
 
 
 class _Claims(msgspec.Struct):
@@ -45,7 +49,9 @@ class TokenHolder:
     def __init__(self, fetch: Callable[[], Awaitable[str]]) -> None:
         self._fetch = fetch
         self._token: str | None = None
+        self._life = _LIFE
         self._renew_at = 0.0
+        self._expires_at = 0.0
         self._fetching: asyncio.Task[str] | None = None
 
     @property
@@ -61,7 +67,21 @@ class TokenHolder:
             # A task of its own: the caller that happened to start it may be cancelled while others wait for it.
             self._fetching = asyncio.create_task(self._renew())
             self._fetching.add_done_callback(self._fetched)
-        return await asyncio.shield(self._fetching)
+        fetching = self._fetching
+        try:
+            return await asyncio.shield(fetching)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not fetching.cancelled() or (task is not None and task.cancelling()):
+                raise
+        except OzonetelError:
+            # A renewal ahead of time has failed. The token in hand may do until it expires; if it does not, the
+            # service says so, and it is dropped.
+            if self._token is None or asyncio.get_running_loop().time() >= self._expires_at:
+                raise
+            return self._token
+        # close() cancelled the fetch, nobody cancelled this caller: a CancelledError would end its task silently.
+        raise ConfigurationError("the client is closed", endpoint="token")
 
     def drop(self, token: str) -> None:
         """Forget ``token`` after the service refused it; a newer one that another caller fetched meanwhile stays."""
@@ -76,9 +96,15 @@ class TokenHolder:
 
     async def _renew(self) -> str:
         started = asyncio.get_running_loop().time()
-        token = await self._fetch()
+        try:
+            token = await self._fetch()
+        except OzonetelError:
+            self._renew_at = asyncio.get_running_loop().time() + self._life * _RENEW_AGAIN
+            raise
         self._token = token
-        self._renew_at = started + token_life(token) * _RENEW_AT
+        self._life = token_life(token)
+        self._renew_at = started + self._life * _RENEW_AT
+        self._expires_at = started + self._life
         return token
 
     def _fetched(self, task: asyncio.Task[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Final, TypeAlias
@@ -226,5 +227,18 @@ def export_receipt(reply: Reply) -> ExportReceipt:
 
 
 def token_of(reply: Reply) -> str:
-    """The token in a reply of Generate Token without error."""
-    return str(reply.data["token"])
+    """The token in a reply of Generate Token without error.
+
+    Raises
+    ------
+    OutcomeUnknownError: it has characters that a header cannot carry.
+    """
+    token = str(reply.data["token"]).strip()
+    if not _TOKEN(token):
+        raise OutcomeUnknownError(
+            f"the token has {len(token)} characters with blanks, control or non-ASCII ones among them", endpoint="token"
+        )
+    return token
+
+
+_TOKEN: Final = re.compile(r"[!-~]+").fullmatch
