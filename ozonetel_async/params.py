@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Literal, NoReturn, TypeAlias
+from typing import Literal, NoReturn, TypeAlias, cast
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -104,11 +104,12 @@ def _lead_params(
     if not isinstance(lead, Lead):
         raise ConfigurationError(f"lead must be a Lead, got {type(lead).__name__}; write Lead(phone_number, …)")
     fields = check_lead(lead, dialect=config.dialect, zone=config.zone, now=now, skip_name_validation=skip_name)
-    params: dict[str, Param] = {names[field]: value for field, value in fields.items() if field in names}
-    for column in lead.extra:
-        if column.casefold() in _RESERVED:
+    params = {names[field]: cast(Param, value) for field, value in fields.items() if field in names}
+    # Not lead.extra: cells that are missing or empty have been left out.
+    for column, cell in fields.get("extra", {}).items():
+        if column.casefold() in _RESERVED or column in params:
             raise InvalidLeadError(f"extra[{column!r}]", "the service uses this name itself; rename the column")
-        params[column] = fields["extra"][column]
+        params[column] = cell
     return params
 
 
@@ -215,9 +216,10 @@ def check_callback_url(url: str) -> str:
     _check_text("callback_url", url)
     try:
         parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or not url.isascii() or " " in url:
+        good = False
+    if not good or not url.isascii() or " " in url:
         raise ConfigurationError("callback_url must be an absolute http:// or https:// URL in ASCII")
     return url
 
@@ -242,7 +244,8 @@ def _check_action(action: str) -> str:
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices or isinstance(value, bool):
+    # By type as well: True and 1.0 equal 1, and would be sent as what they are.
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
         raise ConfigurationError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
 
 
