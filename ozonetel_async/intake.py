@@ -84,13 +84,12 @@ class Intake:
             self._ended = True
         except Exception as error:
             self.failure, self._ended = error, True
+        # An async generator that never waits for anything never lets others run by itself.
+        await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Close the iterator if it was made here; one that the caller passed in stays as it is."""
-        made = self._sync if self._sync is not None else self._async
-        if made is self._rows:
-            return
-        if (close := getattr(made, "close", None)) is not None:
+        if self._sync is not self._rows and (close := getattr(self._sync, "close", None)) is not None:
             close()
-        elif (aclose := getattr(made, "aclose", None)) is not None:
+        if self._async is not self._rows and (aclose := getattr(self._async, "aclose", None)) is not None:
             await aclose()

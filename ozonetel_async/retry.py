@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -33,6 +34,11 @@ def wait_before_retry(policy: RetryPolicy, failure: OzonetelError, attempt: int,
     return None
 
 
+# Not whatever float() takes, which includes "nan", "1_000" and digits of other scripts. Fractions and signs are no
+# delay-seconds by the RFC; gateways send them all the same.
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?").fullmatch
+
+
 def retry_after_seconds(header: str | None, now: datetime) -> float | None:
     """Read a ``Retry-After`` header (RFC 9110, 10.2.3): seconds or an HTTP date.
 
@@ -41,9 +47,9 @@ def retry_after_seconds(header: str | None, now: datetime) -> float | None:
     if header is None:
         return None
     text = header.strip()
-    try:
+    if _NUMBER(text):
         seconds = float(text)
-    except ValueError:
+    else:
         try:
             moment = parsedate_to_datetime(text)
         except (ValueError, TypeError, IndexError, OverflowError):
