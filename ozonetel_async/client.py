@@ -12,7 +12,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from .config import Auth, ClientConfig, Dialect, Limits, RetryPolicy, Timeouts, from_env
-from .dispatch import Call, Dispatcher
+from .dispatch import Call, Dispatcher, check_turn
 from .endpoints import EndpointName, QueueName
 from .errors import ConfigurationError
 from .intake import Intake, Rows
@@ -283,6 +283,7 @@ class OzonetelClient:
             raise ConfigurationError("on_unknown='resend' needs check_duplicate=True, or people would be called twice")
         if in_flight is not None and (not isinstance(in_flight, int) or in_flight < 1):
             raise ConfigurationError(f"in_flight must be a whole number of at least 1, got {in_flight!r}")
+        check_turn(queue_priority, None)
         if callback_timeout is not None and (journal is None or callback_url is None):
             raise ConfigurationError(
                 "callback_timeout needs journal and callback_url: callbacks settle journaled batches"

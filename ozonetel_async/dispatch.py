@@ -18,7 +18,7 @@ from .scheduler import RateQueue, Slot
 from .transport import Response, Transport
 from .wire import Params, Request, build, read, token_of
 
-__all__ = ["Call", "Dispatcher"]
+__all__ = ["Call", "Dispatcher", "check_turn"]
 
 _log = logging.getLogger("ozonetel_async")
 
@@ -119,6 +119,7 @@ class Dispatcher:
         OzonetelError: by meaning; see ``errors``.
         """
         loop = self._check_loop()
+        check_turn(call.priority, call.max_wait)
         endpoint = self.endpoints[call.endpoint]
         queue = self.queues[endpoint.queue]
         deadline = None if call.max_wait is None else loop.time() + call.max_wait
@@ -211,7 +212,8 @@ class Dispatcher:
             if error.outcome != "unknown":
                 raise
             # Unknown for the token; for the lead that waits for it, it is certain: nothing was sent.
-            failure = ConnectError(f"no token: {error.message}", endpoint="token", raw=error.raw)
+            # Without the reply's text, which may hold a token that could not be read.
+            failure = ConnectError(f"no token: {error.message}", endpoint="token")
         raise failure
 
     def _check_loop(self) -> asyncio.AbstractEventLoop:
@@ -231,6 +233,20 @@ class Dispatcher:
             queue.close()
         await self._tokens.close()
         await self._transport.close()
+
+
+def check_turn(priority: object, max_wait: object) -> None:
+    """Refuse a place in the queue that is none.
+
+    Raises
+    ------
+    ConfigurationError: the priority is no whole number, or the wait is no number of seconds.
+    """
+    if not isinstance(priority, int):
+        raise ConfigurationError(f"queue_priority must be a whole number, got {type(priority).__name__}")
+    number = isinstance(max_wait, int | float) and not isinstance(max_wait, bool)
+    if max_wait is not None and not (number and max_wait >= 0):  # type: ignore[operator]
+        raise ConfigurationError(f"max_wait must be zero or more seconds or None, got {max_wait!r}")
 
 
 def _at_most(seconds: float | None, most: float) -> float | None:

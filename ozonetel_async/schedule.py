@@ -44,30 +44,42 @@ async def schedule_rows(
         numbers = [row for row in range(batch.last_row - batch.read + 1, batch.last_row + 1) if row not in results]
         call = Call(endpoint, params, campaign=campaign, payload=batch.payload)
         try:
-            async with room:
-                reply = await dispatcher.call(call)
+            reply = await dispatcher.call(call)
         except OzonetelError as error:
             outcome: _Outcome = "unknown" if error.outcome == "unknown" else "refused"
             text = f"{type(error).__name__}: {error.message}"
             results.update((row, ScheduleResult(row, outcome, text)) for row in numbers)
         else:
             results.update((result.row, result) for result in read_rows(numbers, reply.data.get("message")))
+        finally:
+            room.release()
+
+    async def start(batches: list[Batch]) -> None:
+        for batch in batches:
+            await room.acquire()
+            tasks.create_task(send(batch))
 
     room = asyncio.Semaphore(_WIDTH)
     chunker = make_chunker(note_invalid)
     intake = Intake(rows)
+    failure: Exception | None = None
     try:
         async with asyncio.TaskGroup() as tasks:
-            while taken := await intake.take():
-                for batch in chunker.feed(taken):
-                    tasks.create_task(send(batch))
-            for batch in chunker.flush():
-                tasks.create_task(send(batch))
+            try:
+                while taken := await intake.take():
+                    await start(chunker.feed(taken))
+                await start(chunker.flush())
+            except OzonetelError as error:
+                # Out of the group it would come wrapped in an ExceptionGroup.
+                failure = error
     finally:
         await intake.close()
-    if intake.failure is not None:
-        raise intake.failure
-    return ScheduleReport(tuple(results[row] for row in sorted(results)))
+    report = ScheduleReport(tuple(results[row] for row in sorted(results)))
+    failure = failure or intake.failure
+    if failure is not None:
+        failure.add_note(f"of {len(report.results)} rows taken, {report.count('accepted')} were scheduled")
+        raise failure
+    return report
 
 
 def read_rows(numbers: list[int], answers: object) -> list[ScheduleResult]:

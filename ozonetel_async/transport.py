@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import socket
+import ssl
 from types import SimpleNamespace
 from typing import Final
 
@@ -161,7 +165,11 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _describe(error: BaseException) -> str:
-    """Class and system error of an exception; never its text, which may hold the URL."""
-    system = getattr(error, "os_error", error)
-    reason = system.strerror if isinstance(system, OSError) else None
-    return f"{type(error).__name__} ({reason})" if reason else type(error).__name__
+    """Class and system error of an exception; never a text of its own, which may hold the URL and the key in it."""
+    system: object = getattr(error, "os_error", error)
+    # A name lookup and TLS number their errors in their own ways.
+    if isinstance(system, OSError) and not isinstance(system, ssl.SSLError | socket.gaierror):
+        number = system.errno
+        if number is not None and number in errno.errorcode:
+            return f"{type(error).__name__} ({os.strerror(number)})"
+    return type(error).__name__

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, Self, TypeAlias
 from unittest.mock import Mock, patch
@@ -40,9 +41,15 @@ def fast_limits(**changes: Any) -> Limits:
 
 
 @pytest.fixture
-async def sim() -> AsyncIterator[Simulator]:
+def sim_options() -> dict[str, Any]:
+    """Settings of ``sim`` beside its short windows; a module may override this."""
+    return {}
+
+
+@pytest.fixture
+async def sim(sim_options: dict[str, Any]) -> AsyncIterator[Simulator]:
     """A running simulator with its documented limits over a short window."""
-    async with Simulator(window=WINDOW, token_window=WINDOW) as simulator:
+    async with Simulator(**{"window": WINDOW, "token_window": WINDOW, **sim_options}) as simulator:
         yield simulator
 
 
@@ -105,30 +112,30 @@ def http(body: bytes = ADDED, *headers: str, status: str = "200 OK") -> bytes:
     return head.encode() + b"\r\n\r\n" + body
 
 
-Behaviour: TypeAlias = Callable[[asyncio.StreamWriter], Awaitable[bool]]
+Behaviour: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bool]]
 """Answers one request, or not; whether the connection stays open."""
 
 
-async def answer(writer: asyncio.StreamWriter) -> bool:
+async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     """Take the lead, and keep the connection."""
     writer.write(http())
     return True
 
 
-async def drop(writer: asyncio.StreamWriter) -> bool:
+async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     """Close the connection without a word."""
     return False
 
 
-async def answer_and_close(writer: asyncio.StreamWriter) -> bool:
+async def answer_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
     """Take the lead; the connection ends without notice, as an idle one does."""
     writer.write(http())
     return False
 
 
-async def never(writer: asyncio.StreamWriter) -> bool:
-    """Leave the request without an answer."""
-    await asyncio.Event().wait()
+async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Leave the request without an answer until the client goes."""
+    await reader.read()
     return False
 
 
@@ -144,9 +151,13 @@ class RawServer:
         self.script = script
         self.hits: list[bytes] = []
         self.connections = 0
-        self.open = 0
         self.url = ""
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def open(self) -> int:
+        """Connections that are open now."""
+        return len(self._writers)
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -155,26 +166,20 @@ class RawServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        await eventually(lambda: not self._writers)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         self.connections += 1
-        self.open += 1
-        serving = asyncio.create_task(self._converse(reader, writer))
-        gone = asyncio.create_task(writer.wait_closed())
-        try:
-            await asyncio.wait([serving, gone], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            serving.cancel()
-            writer.close()
-            await asyncio.gather(serving, gone, return_exceptions=True)
-            self.open -= 1
-            self._tasks.discard(task)
+        self._writers.add(writer)
+        # The client hangs up when it likes.
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await self._converse(reader, writer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        self._writers.discard(writer)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -182,6 +187,6 @@ class RawServer:
             length = re.search(rb"content-length: *(\d+)", head.lower())
             body = await reader.readexactly(int(length[1])) if length else b""
             self.hits.append(head + body)
-            if not await self.script[min(len(self.hits), len(self.script)) - 1](writer):
+            if not await self.script[min(len(self.hits), len(self.script)) - 1](reader, writer):
                 return
             await writer.drain()
