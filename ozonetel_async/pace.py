@@ -104,3 +104,11 @@ class Pace:
             middle = (low + high) / 2
             low, high = (middle, high) if self._has(middle) else (low, middle)
         return (granted + 1 - low) * self._spacing.time_period / self._spacing.max_rate
+
+    def least(self, ahead: int) -> float:
+        """Seconds that the spacing takes at the very least to let ``ahead`` starts and one more through."""
+        if self._spacing is None:
+            return 0.0
+        step = self._limit.per / self._limit.requests
+        first = self.delay(0)
+        return max((ahead + 1 - self.burst) * step, first + ahead * step if first else 0.0)

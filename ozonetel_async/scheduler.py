@@ -120,7 +120,8 @@ class RateQueue:
         self._waiting = 0
         self._lanes: dict[int, int] = {}  # priority -> callers waiting with it
         self._order = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
         self._starts: deque[float] = deque()  # starts within the last window
         self._worst_window = 0
         self._refused = 0
@@ -199,7 +200,8 @@ class RateQueue:
         loop = self._check_loop()
         deadline = None if max_wait is None else self._deadline(loop.time(), max_wait)
         known = after is not None
-        order = after._order if after is not None else self._next_order()
+        self._order += not known
+        order = self._order if after is None else after._order
         ready = not (self._waiting or self._granted) and self._room(loop.time(), 1) > 0
         while not ready:
             waiter = self._enqueue(loop, priority, order, deadline, known)
@@ -244,21 +246,17 @@ class RateQueue:
                     "the client is in use by another event loop; make one client per loop", endpoint=self.name
                 )
             self._loop = loop
-        if self._closed:
-            raise self._closed_error()
+        self._check_open()
         return loop
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConfigurationError("the client is closed", endpoint=self.name)
 
     def _deadline(self, now: float, max_wait: float) -> float:
         if not max_wait >= 0:
             raise ConfigurationError(f"max_wait must be zero or more seconds, got {max_wait!r}", endpoint=self.name)
         return now + max_wait
-
-    def _next_order(self) -> int:
-        self._order += 1
-        return self._order
-
-    def _closed_error(self) -> ConfigurationError:
-        return ConfigurationError("the client is closed", endpoint=self.name)
 
     def _enqueue(
         self, loop: asyncio.AbstractEventLoop, priority: int, order: int, deadline: float | None, known: bool
@@ -275,7 +273,11 @@ class RateQueue:
         heappush(self._heap, (-priority, order, waiter))
         self._waiting += 1
         self._lanes[priority] = self._lanes.get(priority, 0) + 1
-        self._wake()
+        if self._granted:
+            # Not now: awaiting a future that is done does not suspend, so this caller would overtake the granted.
+            loop.call_soon(self._wake)
+        else:
+            self._wake()
         return waiter
 
     def _check_wait(self, now: float, priority: int, deadline: float, known: bool) -> None:
@@ -293,8 +295,7 @@ class RateQueue:
             raise QueueTimeoutError(f"no free slot within max_wait={max_wait:g} s", endpoint=self.name)
         if verdict is _Verdict.GRANTED:
             self._granted -= 1
-        if self._closed:
-            raise self._closed_error()
+        self._check_open()
 
     def _expire(self, waiter: _Waiter, priority: int) -> None:
         if not waiter.done():
@@ -411,10 +412,12 @@ class RateQueue:
             return
         when = max(moment, now + _GUARD)
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._timer_at <= when:
                 return
             self._timer.cancel()
         assert self._loop is not None
+        # Kept beside the handle: uvloop gives one without when() for a moment that is less than a millisecond away.
+        self._timer_at = when
         self._timer = self._loop.call_at(when, self._on_timer)
 
     def _disarm(self) -> None:
@@ -446,7 +449,4 @@ class RateQueue:
         rounds, index = divmod(ahead, limit.requests)
         first = max(back[0], self._pace.resume_at)
         token = min(max(back[index], first), first + turn) + rounds * turn
-        spaced = now
-        if self._pace.spacing is not None:
-            spaced += (ahead + 1 - self._pace.burst) * limit.per / limit.requests
-        return max(soonest, token, spaced)
+        return max(soonest, token, now + self._pace.least(ahead + self._granted))

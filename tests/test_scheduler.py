@@ -411,6 +411,23 @@ def test_a_newcomer_at_the_very_moment_does_not_barge() -> None:
     run_virtual(main())
 
 
+def test_a_newcomer_does_not_slip_in_before_a_grant_is_taken() -> None:
+    async def main() -> None:
+        queue, starts = RateQueue("slip", RateLimit(2, PER)), list[float]()
+        slots = [await queue.acquire() for _ in range(2)]
+        waiter = asyncio.ensure_future(take(queue, starts))
+        await asyncio.sleep(0)
+        for slot in slots:
+            slot.unsent()
+        newcomer = queue.acquire()
+        newcomer.send(None)  # StopIteration here would be a slot ahead of the waiter's
+        newcomer.close()
+        await waiter
+        assert (queue.free, queue.waiting) == (1, 0)
+
+    run_virtual(main())
+
+
 class CoarseLoop(VirtualTimeLoop):
     """Shows its clock as uvloop does: cut to whole milliseconds."""
 
@@ -433,6 +450,8 @@ def test_a_coarse_clock_makes_no_token_come_early() -> None:
             loop._clock.now += rng.uniform(0, 0.0009)
             answered = loop.exactly()
             slot.answered()
+            await asyncio.sleep(1)
+            loop._clock.now += loop.time() + 0.001 - loop.exactly() + 1e-5  # just after the turn of a millisecond
 
     with asyncio.Runner(loop_factory=CoarseLoop) as runner:
         runner.run(main())
@@ -498,6 +517,29 @@ def test_max_wait_refuses_at_once_what_cannot_fit(ahead: int, least: int) -> Non
         assert slot.started == pytest.approx(least, abs=0.02)
         slot.answered()
         await asyncio.gather(*others, lesser)
+
+    run_virtual(main())
+
+
+def test_the_estimate_knows_tokens_that_come_late_and_the_spacing() -> None:
+    async def main() -> None:
+        queue = RateQueue("late", RateLimit(2, PER), transit_margin=100.0)
+        slots = [await queue.acquire() for _ in range(2)]
+        slots[0].lost()
+        slots[1].answered()
+        other = asyncio.ensure_future(take(queue, []))
+        await asyncio.sleep(0)
+        slot = await queue.acquire(max_wait=125)  # the second round of one token comes before the first of the other
+        assert slot.started == pytest.approx(120, abs=0.01)
+        await other
+
+        spaced = RateQueue("spaced", RateLimit(5, PER, burst=1))
+        others = [asyncio.ensure_future(take(spaced, [])) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueTimeoutError, match="36 s away with 2 callers in front"):
+            await spaced.acquire(max_wait=30)
+        await spaced.acquire(max_wait=37)
+        await asyncio.gather(*others)
 
     run_virtual(main())
 
@@ -650,6 +692,19 @@ def live_timers() -> Iterator[asyncio.TimerHandle]:
     return (timer for timer in scheduled if not timer.cancelled())
 
 
+def test_no_timer_while_all_hangs_on_an_answer() -> None:
+    async def main() -> None:
+        queue = RateQueue("answer", RateLimit(1, PER))
+        slot = await queue.acquire()
+        task = asyncio.ensure_future(queue.acquire())
+        await asyncio.sleep(0)
+        assert not list(live_timers())
+        slot.answered()
+        await task
+
+    run_virtual(main())
+
+
 def test_one_timer_for_any_number_of_waiters() -> None:
     async def main() -> None:
         queue = RateQueue("timer", RateLimit(5, PER))
@@ -762,6 +817,38 @@ def test_a_pause_sends_back_who_was_granted_but_has_not_started() -> None:
     on_a_queue(4)(body)
 
 
+def test_who_is_sent_back_finds_room_in_a_full_queue() -> None:
+    async def main() -> None:
+        queue = RateQueue("full", RateLimit(2, PER), max_waiting=1)
+        slots = [await queue.acquire() for _ in range(2)]
+        first = asyncio.ensure_future(queue.acquire())
+        await asyncio.sleep(0)
+        slots[0].unsent()  # grants the first
+        second = queue.acquire()
+        second.send(None)
+        slots[1].refused(30.0)
+        assert (await first).started == pytest.approx(PER, abs=0.01)  # at the lower pace there is one token only
+        second.close()
+
+    run_virtual(main())
+
+
+def test_a_lower_pace_leaves_tokens_unused() -> None:
+    async def body(queue: RateQueue) -> None:
+        slots = []
+        for _ in range(4):
+            slots.append(await queue.acquire())
+            await asyncio.sleep(5)
+        slots[0].refused(1.0)
+        assert queue.pace == 0.75
+        for slot in slots[1:]:
+            await asyncio.sleep(5)
+            slot.answered()
+        assert queue.next_free_in == pytest.approx(PER - 10, abs=0.01)  # the second token, not the first
+
+    on_a_queue(4)(body)
+
+
 def test_refusals_of_one_burst_count_once_and_late_ones_do_not_punish() -> None:
     async def body(queue: RateQueue) -> None:
         slots = [await queue.acquire() for _ in range(8)]
@@ -794,6 +881,8 @@ def test_a_late_refusal_does_not_hold_the_recovery_nor_speed_it() -> None:
         assert queue.pace == pytest.approx(0.95)
         await asyncio.sleep(PER)
         assert queue.pace == 1.0
+        (await queue.acquire()).refused()
+        assert queue.next_free_in == pytest.approx(PER / 8, abs=0.01)
 
     on_a_queue(20)(body)
 
