@@ -9,9 +9,10 @@ time until the last request started and until the last answer came, against
 
     floor((K - 1) / N) x (window + mean round trip)
 
-which no client can beat that leaves a window after each answer. RateQueue passes with no refusal, a worst window of
-exactly N and at most 1.03 of that floor; aiolimiter is asked without retries, so its figure counts refused requests as
-done. The exit status is 1 when RateQueue fails.
+which a client that leaves a window after each answer takes on average until its last request may start (the last
+answer comes a round trip after that). RateQueue passes with no refusal, a worst window of exactly N and a last start
+within 1.03 of that floor; aiolimiter is asked without retries, so its times count refused requests as done. The exit
+status is 1 when RateQueue fails.
 """
 
 from __future__ import annotations

@@ -188,8 +188,7 @@ class RateQueue:
         priority: higher ones first; equal ones first come, first served.
         max_wait: most seconds to wait. The call is refused at once when even the best case is longer: everybody in
             front goes on, each answer comes at once, and no request turns out unsent.
-        after: the slot of a refused attempt; this one takes that one's place in the order, and is let in even when
-            the queue is full.
+        after: the slot of a refused attempt, whose place this one takes, and takes even in a full queue.
 
         Raises
         ------
