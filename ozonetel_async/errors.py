@@ -16,7 +16,8 @@
     ├── LeadRejectedError             refused   .field   the service's verdict on the lead
     ├── RequestRejectedError          refused   the request's shape, or an unlisted message under a failing status
     ├── RateLimitedError              refused   .retry_after   over the limit, and retries are used up
-    └── OutcomeUnknownError           unknown   sent, but no trustworthy answer came back
+    ├── OutcomeUnknownError           unknown   sent, but no trustworthy answer came back
+    └── CallbackTimeoutError          unknown   accepted, but the callback that tells the result never came
 
 ``outcome`` answers the one question that matters for a write without idempotency key: is the lead in the
 dialler? ``"not_sent"`` and ``"refused"`` mean no, and sending again is safe. ``"unknown"`` means that nobody on
@@ -34,6 +35,7 @@ __all__ = [
     "AuthModeError",
     "AuthenticationError",
     "CallbackError",
+    "CallbackTimeoutError",
     "CampaignError",
     "ConfigurationError",
     "ConnectError",
@@ -198,6 +200,16 @@ class OutcomeUnknownError(OzonetelError):
     Timeouts and resets after sending, 5xx, HTML, empty or truncated bodies and unlisted messages end here. The
     library never repeats such a request by itself. To find out, look the number up in the campaign; to repeat it
     at the smallest risk, use ``check_duplicate=True``.
+    """
+
+    outcome = "unknown"
+
+
+class CallbackTimeoutError(OzonetelError):
+    """The service took the request, and its callback did not come in time.
+
+    The outcome is ``"unknown"``: the job may have failed, may still run, or may be done and its callback lost on the
+    way. Asking for an export again is harmless, adding leads again is not.
     """
 
     outcome = "unknown"

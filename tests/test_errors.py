@@ -21,6 +21,7 @@ from ozonetel_async.errors import (
     AuthenticationError,
     AuthModeError,
     CallbackError,
+    CallbackTimeoutError,
     CampaignError,
     ConfigurationError,
     ConnectError,
@@ -52,6 +53,7 @@ OUTCOMES: dict[type[OzonetelError], str] = {
     RequestRejectedError: "refused",
     RateLimitedError: "refused",
     OutcomeUnknownError: "unknown",
+    CallbackTimeoutError: "unknown",
 }
 
 EXAMPLES: list[OzonetelError] = [
