@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from msgspec import json
+
 from .columns import hint_for, label
 from .errors import ConfigurationError
 from .frames import RaggedRow
@@ -16,7 +18,7 @@ from .frames import RaggedRow
 if TYPE_CHECKING:
     import _csv
 
-__all__ = ["CsvRows", "read_csv"]
+__all__ = ["CsvRows", "read_csv", "reopen"]
 
 _DELIMITERS = ",;\t|"
 _SCAN = 1 << 16
@@ -55,6 +57,12 @@ def read_csv(
     return CsvRows(path, columns, encoding=encoding, delimiter=delimiter)
 
 
+def reopen(source: Mapping[str, str]) -> CsvRows:
+    """Open the file of an earlier ``read_csv`` in the same way, from its ``CsvRows.source``."""
+    columns = json.decode(source["columns"], type=dict[str, str | None])
+    return CsvRows(source["path"], columns, encoding=source["encoding"], delimiter=source["delimiter"])
+
+
 class CsvRows(Iterable[list[str]]):
     """The rows of a CSV file, as often as they are iterated; see ``read_csv``.
 
@@ -62,10 +70,12 @@ class CsvRows(Iterable[list[str]]):
     ----------
     path: the file.
     columns: the service columns, in the order of the cells of each row.
+    source: what ``reopen`` needs to read the same rows again; a journal keeps it.
     """
 
     path: str
     columns: tuple[str, ...]
+    source: dict[str, str]
 
     def __init__(
         self,
@@ -89,6 +99,12 @@ class CsvRows(Iterable[list[str]]):
         self.columns, kept = self._renamed([name.strip() for name in self._header], columns or {})
         self._kept = None if len(kept) == len(self._header) else kept
         self._newline = self._line_ends()
+        self.source = {
+            "path": os.path.abspath(self.path),
+            "columns": json.encode(dict(columns or {})).decode(),
+            "encoding": encoding,
+            "delimiter": self._delimiter,
+        }
 
     def __repr__(self) -> str:
         return f"CsvRows({self.path!r}, columns={self.columns!r})"

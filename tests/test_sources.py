@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ozonetel_async.errors import ConfigurationError
 from ozonetel_async.frames import RaggedRow
-from ozonetel_async.sources import CsvRows, read_csv
+from ozonetel_async.sources import CsvRows, read_csv, reopen
 
 
 @pytest.fixture
@@ -197,3 +197,12 @@ def test_what_csv_writes_is_what_is_read(tmp_path: Path, table: list[list[str]],
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([["PhoneNumber", "Name"], *table])
     assert list(read_csv(path)) == table
+
+
+def test_a_file_can_be_reopened_in_the_way_it_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "leads.csv"
+    path.write_bytes("Mobile;Name;Remarks\n9812345678;Asha;x\n".encode("utf-16"))
+    rows = read_csv(path, {"Mobile": "PhoneNumber", "Remarks": None}, encoding="utf-16", delimiter=";")
+    again = reopen(rows.source)
+    assert again.columns == ("PhoneNumber", "Name")
+    assert list(again) == list(rows) == [["9812345678", "Asha"]]
