@@ -25,7 +25,7 @@ from .callbacks import ExportResult, JobResult, SecretUrl
 from .chunking import Batch
 from .correlation import Answered, AnswerLost, Called, Settlement, SettlementEvent, TimedOut, settle, verify
 from .errors import JournalError
-from .store import Lock, Store, create_private
+from .store import Store
 
 __all__ = ["FORMAT", "BatchState", "Entry", "Header", "Journal"]
 
@@ -49,7 +49,8 @@ CREATE TABLE batches (
     body BLOB NOT NULL,              -- the encoded bulkData
     token TEXT,                      -- the callback token, to compare with
     token_hash BLOB UNIQUE,          -- its SHA-256, to find it by without telling how much of a guess is right
-    state TEXT NOT NULL,             -- pending, sent, accepted, refused, unknown
+    -- Checked also when a journal is opened, so that a damaged one is not taken for one to send again.
+    state TEXT NOT NULL CHECK (state IN ('pending', 'sent', 'accepted', 'refused', 'unknown')),
     transaction_id TEXT,
     error TEXT,
     settlement TEXT,                 -- JSON: where the callback stands
@@ -108,7 +109,8 @@ class Entry(Struct, frozen=True):
 
     def matches(self, batch: Batch) -> bool:
         """Whether ``batch``, cut anew from the input, is the one written here."""
-        return (self.first_row, self.last_row, self.rows, self.read, self.digest) == (
+        return (self.index, self.first_row, self.last_row, self.rows, self.read, self.digest) == (
+            batch.index,
             batch.first_row,
             batch.last_row,
             batch.rows,
@@ -120,9 +122,8 @@ class Entry(Struct, frozen=True):
 class Journal:
     """An open journal; made by ``open`` (to upload) or ``attach`` (to look, or to deliver callbacks)."""
 
-    def __init__(self, store: Store, lock: Lock | None) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._lock = lock
 
     @property
     def path(self) -> Path:
@@ -140,21 +141,7 @@ class Journal:
         JournalError: in use by another process, damaged, of another version, or of another upload.
         """
         file = Path(path)
-        lock = Lock(file)
-        journal: Self | None = None
-        try:
-            create_private(file)
-            journal = cls(Store(file), lock)
-            await journal._store.run(lambda db: _begin(db, file, header))
-        except BaseException as error:
-            if journal is None:
-                lock.release()
-            else:
-                await journal.close()
-            if isinstance(error, OSError):
-                raise JournalError(f"journal {file.name}: {error.strerror}") from None
-            raise
-        return journal
+        return await cls._opened(Store(file, exclusive=True), lambda db: _begin(db, file, header))
 
     @classmethod
     async def attach(cls, path: str | PathLike[str]) -> Self:
@@ -165,19 +152,20 @@ class Journal:
         JournalError: there is none, or it is damaged or of another version.
         """
         file = _existing(path)
-        journal = cls(Store(file), None)
+        return await cls._opened(Store(file), lambda db: _check_format(db, file))
+
+    @classmethod
+    async def _opened(cls, store: Store, work: Callable[[sqlite3.Connection], None]) -> Self:
         try:
-            await journal._store.run(lambda db: _check_format(db, file))
+            await store.run(work)
         except BaseException:
-            await journal.close()
+            await store.close()
             raise
-        return journal
+        return cls(store)
 
     async def close(self) -> None:
         """Finish what was asked for and let go of the file."""
         await self._store.close()
-        if self._lock is not None:
-            self._lock.release()
 
     async def header(self) -> Header:
         """What the upload is."""
@@ -189,12 +177,7 @@ class Journal:
 
     async def body(self, index: int) -> tuple[bytes, str | None]:
         """A batch's encoded bulkData and its callback token."""
-
-        def read(db: sqlite3.Connection) -> tuple[bytes, str | None]:
-            body, token = db.execute("SELECT body, token FROM batches WHERE id = ?", (index,)).fetchone()
-            return body, token
-
-        return await self._store.run(read)
+        return await self._store.run(lambda db: _read_body(db, self.path, index))
 
     async def plan(self, batch: Batch, invalid: Iterable[int], token: str | None) -> None:
         """Write a batch ahead of its sending; only then may it be sent."""
@@ -292,21 +275,32 @@ def _hash(token: str) -> bytes:
 
 
 def _begin(db: sqlite3.Connection, path: Path, header: Header) -> None:
-    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+    if _is_empty(db):
         for statement in _SCHEMA.split(";\n"):
             db.execute(statement)
         db.execute(f"PRAGMA application_id = {_APPLICATION}")
         db.execute(f"PRAGMA user_version = {FORMAT}")
-        db.execute("INSERT INTO header VALUES (1, ?)", (msgspec.json.encode(header).decode(),))
+        _write_header(db, header)
         return
     _check_format(db, path)
+    if not db.execute("SELECT 1 FROM batches LIMIT 1").fetchall():
+        _write_header(db, header)  # an upload that got nowhere binds nobody to its campaign or columns
+        return
     _check_same_upload(path, _read_header(db), header)
+    for (index,) in db.execute("SELECT id FROM batches WHERE state <> 'accepted'").fetchall():
+        _read_body(db, path, index)  # what may be sent must be whole before anything is
     for (index,) in db.execute("SELECT id FROM batches WHERE state = 'sent'").fetchall():
         _set_state(db, index, "unknown", error="the process ended before the answer was written down")
         _happened(db, index, AnswerLost())
 
 
+def _is_empty(db: sqlite3.Connection) -> bool:
+    return not db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+
+
 def _check_format(db: sqlite3.Connection, path: Path) -> None:
+    if _is_empty(db):
+        raise JournalError(f"journal {path.name} is empty: no upload has begun it yet")
     if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
         raise JournalError(f"journal {path.name}: the file is a database, but not a journal; name another one")
     version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -315,7 +309,14 @@ def _check_format(db: sqlite3.Connection, path: Path) -> None:
             f"journal {path.name} has format {version}, this release knows {FORMAT}; use the release that wrote it"
         )
     if (verdict := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-        raise JournalError(f"journal {path.name} is damaged ({verdict}); restore it from a backup")
+        raise _damaged(path, verdict)
+
+
+def _damaged(path: Path, what: str) -> JournalError:
+    return JournalError(
+        f"journal {path.name} is damaged ({what}); restore it from a backup, or start a new one after checking in the "
+        "dialler what was added"
+    )
 
 
 def _check_same_upload(path: Path, written: Header, given: Header) -> None:
@@ -327,8 +328,20 @@ def _check_same_upload(path: Path, written: Header, given: Header) -> None:
             )
 
 
+def _write_header(db: sqlite3.Connection, header: Header) -> None:
+    db.execute("INSERT OR REPLACE INTO header VALUES (1, ?)", (msgspec.json.encode(header).decode(),))
+
+
 def _read_header(db: sqlite3.Connection) -> Header:
-    return msgspec.json.decode(db.execute("SELECT value FROM header").fetchone()[0], type=Header)
+    # Two rows, or none, decode no better than a damaged text.
+    return msgspec.json.decode("".join(value for (value,) in db.execute("SELECT value FROM header")), type=Header)
+
+
+def _read_body(db: sqlite3.Connection, path: Path, index: int) -> tuple[bytes, str | None]:
+    body, digest, token = db.execute("SELECT body, digest, token FROM batches WHERE id = ?", (index,)).fetchone()
+    if not isinstance(body, bytes) or _digest(body) != digest:
+        raise _damaged(path, f"the body of batch {index} is not what was written")
+    return body, token
 
 
 def _read_entries(db: sqlite3.Connection) -> list[Entry]:

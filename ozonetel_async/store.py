@@ -7,12 +7,15 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeVar
 
+from msgspec import MsgspecError
+
 from .errors import JournalError
+from .wal import check_log
 
 __all__ = ["Lock", "Store", "connect", "create_private", "explain"]
 
@@ -21,10 +24,14 @@ _T = TypeVar("_T")
 # How long one process waits for another's commit, which takes milliseconds.
 _BUSY_SECONDS: Final = 30.0
 
+_DAMAGED: Final = (
+    "the file is damaged; restore it from a backup, or start a new journal after checking in the dialler what was added"
+)
 _CAUSES: Final = {
     sqlite3.SQLITE_FULL: "the disk is full; make room and run the same again",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup, or start a new journal after checking "
-    "in the dialler what was added",
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    # No such table or column: what calls itself a journal of this format has them.
+    sqlite3.SQLITE_ERROR: _DAMAGED,
     sqlite3.SQLITE_NOTADB: "the file is not a journal; name another one",
     sqlite3.SQLITE_READONLY: "the file or its folder cannot be written",
     sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; its folder must exist and be writable",
@@ -35,10 +42,18 @@ _CAUSES: Final = {
 }
 
 
-def explain(path: Path, error: sqlite3.Error) -> JournalError:
-    """The typed error for what SQLite reports of ``path``."""
-    code = getattr(error, "sqlite_errorcode", None)
-    cause = _CAUSES.get(code & 0xFF) if isinstance(code, int) else None
+def explain(path: Path, error: Exception) -> JournalError:
+    """The typed error for what SQLite, the file system or a decoder reports of ``path``."""
+    if isinstance(error, JournalError):
+        return error
+    cause: str | None
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", None)
+        cause = _CAUSES.get(code & 0xFF) if isinstance(code, int) else _DAMAGED
+    elif isinstance(error, OSError):
+        cause = f"the file cannot be opened ({error.strerror}); its folder must exist and be writable"
+    else:
+        cause = _DAMAGED if isinstance(error, MsgspecError) else "the path cannot be used"
     return JournalError(f"journal {path.name}: {cause or type(error).__name__}")
 
 
@@ -52,10 +67,16 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    if not read_only:
-        # FULL: a commit that was reported survives a power cut, not only a killed process.
-        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-            connection.execute(f"PRAGMA {pragma}")
+    try:
+        if not read_only:
+            # The mode stays with the file: only a new one needs it, and a stranger's is none of our business.
+            if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+                connection.execute("PRAGMA journal_mode=WAL")
+            # FULL: a commit that was reported survives a power cut, not only a killed process.
+            connection.execute("PRAGMA synchronous=FULL")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -68,19 +89,20 @@ class Lock:
     """
 
     def __init__(self, path: Path) -> None:
+        file = path.with_name(f"{path.name}-lock")
+        create_private(file)
+        self._connection = sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
         try:
-            self._connection = sqlite3.connect(f"{path}-lock", timeout=0, isolation_level=None, check_same_thread=False)
-        except sqlite3.Error as error:
-            raise explain(path, error) from None
-        try:
+            # No second file beside it, which a killed process would leave behind.
+            self._connection.execute("PRAGMA journal_mode=MEMORY")
             self._connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.Error as error:
             self._connection.close()
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
-                raise explain(path, error) from None
+                raise explain(file, error) from None
             raise JournalError(f"journal {path.name} is in use by another process; wait for it or stop it") from None
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let go of the journal."""
         self._connection.close()
 
@@ -111,26 +133,37 @@ class Store:
     """Runs functions over the file's connection, in the order they come, in one thread.
 
     All that has queued up while a transaction was written goes into the next one: many waiters share one flush.
+
+    Parameters
+    ----------
+    path: the file.
+    exclusive: create the file if need be, and keep every other process from opening it exclusively as well.
+
+    Nothing fails here: whatever is wrong with the file is told to the first ``run``, and to every further one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, exclusive: bool = False) -> None:
         self.path = path
+        self._exclusive = exclusive
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[_Job[object] | None] = SimpleQueue()
         self._ended = self._loop.create_future()
         self._closing = False
+        self._more = True
         self._thread = threading.Thread(target=self._serve, name=f"journal {path.name}", daemon=True)
         self._thread.start()
 
     async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run ``work`` inside a transaction of its own or one shared with others, and return what it returns.
 
-        Cancelling the call does not undo it.
+        Cancelling the call does not undo it. ``work`` may be run again after a failure of another one that shared its
+        transaction; what it did before is undone then.
 
         Raises
         ------
         JournalError: the file could not be read or written; nothing of ``work`` is in it then.
         """
+        self._check_loop()
         if self._closing:
             raise JournalError(f"journal {self.path.name} is closed")
         future: asyncio.Future[_T] = self._loop.create_future()
@@ -138,43 +171,68 @@ class Store:
         return await future
 
     async def close(self) -> None:
-        """Finish what was asked for and end the thread; idempotent."""
+        """Finish what was asked for, and let go of the file; idempotent.
+
+        Cancelling the call does not keep that from happening.
+        """
+        self._check_loop()
         if not self._closing:
             self._closing = True
             self._jobs.put(None)
         await asyncio.shield(self._ended)
         self._thread.join()
 
+    def _check_loop(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise JournalError(f"journal {self.path.name} belongs to another event loop; open it in this one")
+
     def _serve(self) -> None:
         try:
-            connection = connect(self.path)
-        except sqlite3.Error as error:
+            with ExitStack() as stack:
+                connection = self._open(stack)
+                while self._more:
+                    self._serve_some(connection)
+        except Exception as error:
             self._refuse(explain(self.path, error))
-        else:
-            with closing(connection):
-                while self._serve_some(connection):
-                    pass
-        with suppress(RuntimeError):  # the loop is gone, and nobody waits
-            self._loop.call_soon_threadsafe(self._ended.set_result, None)
+        finally:
+            with suppress(RuntimeError):  # the loop is gone, and nobody waits
+                self._loop.call_soon_threadsafe(self._ended.set_result, None)
 
-    def _serve_some(self, connection: sqlite3.Connection) -> bool:
-        jobs, more = self._next()
+    def _open(self, stack: ExitStack) -> sqlite3.Connection:
+        if self._exclusive:
+            stack.enter_context(closing(Lock(self.path)))
+            create_private(self.path)
+        check_log(self.path)
+        connection = stack.enter_context(closing(connect(self.path)))
+        # Nobody else writes between the look at the log and at what SQLite made of it.
+        connection.execute("BEGIN IMMEDIATE")
+        check_log(self.path, recovered=True)
+        connection.execute("COMMIT")
+        return connection
+
+    def _serve_some(self, connection: sqlite3.Connection) -> None:
+        jobs = self._next()
         try:
             _transact(connection, jobs)
-        except BaseException:
-            # One of them is at fault: each alone, so that the others do not suffer for it.
+        except BaseException as error:
+            alone = len(jobs) == 1 or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
             for job in jobs:
-                try:
-                    _transact(connection, [job])
-                except sqlite3.Error as error:
-                    job.error = explain(self.path, error)
-                except BaseException as error:
-                    job.error = error
+                # One of many is at fault: each alone, so that the others do not suffer for it.
+                job.error = self._typed(error) if alone else self._try_alone(connection, job)
         self._answer(jobs)
-        return more
 
-    def _next(self) -> tuple[list[_Job[object]], bool]:
-        """All jobs that have queued up, at least one; and whether more may come."""
+    def _try_alone(self, connection: sqlite3.Connection, job: _Job[object]) -> BaseException | None:
+        try:
+            _transact(connection, [job])
+        except BaseException as error:
+            return self._typed(error)
+        return None
+
+    def _typed(self, error: BaseException) -> BaseException:
+        return explain(self.path, error) if isinstance(error, sqlite3.Error | MsgspecError) else error
+
+    def _next(self) -> list[_Job[object]]:
+        """All jobs that have queued up, at least one unless no more will come."""
         jobs: list[_Job[object]] = []
         job = self._jobs.get()
         while job is not None:
@@ -182,13 +240,13 @@ class Store:
             try:
                 job = self._jobs.get_nowait()
             except Empty:
-                return jobs, True
-        return jobs, False
+                return jobs
+        self._more = False
+        return jobs
 
     def _refuse(self, error: JournalError) -> None:
-        more = True
-        while more:
-            jobs, more = self._next()
+        while self._more:
+            jobs = self._next()
             for job in jobs:
                 job.error = error
             self._answer(jobs)
