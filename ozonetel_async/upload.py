@@ -207,7 +207,12 @@ class Upload:
                 self._ledger.recognise(batch)
             else:
                 self._take_up(self._ledger)
-                await self._ledger.plan(batch)
+                try:
+                    await self._ledger.plan(batch)
+                except JournalError as failure:
+                    # Not written ahead, so not to be sent; what is on its way already is finished.
+                    self._refuse(_text(failure))
+                    continue
                 self._ready.append(batch)
             self._fresh.popleft()
         await self._start_ready()
