@@ -140,7 +140,10 @@ class Upload:
         self._rejects = None if rejects is None else Rejects(rejects)
         self._fresh: deque[Batch] = deque()  # cut, and not yet compared with the journal or written into it
         self._ready: deque[Batch] = deque()
-        self._calls: dict[asyncio.Task[None], Call] = {}
+        # A task has no call before its first turn: cancelled until then, it would end without a word of its batch.
+        self._calls: dict[asyncio.Task[None], Call | None] = {}
+        self._taking: asyncio.Task[object] | None = None
+        self._abandoned = False
         self._ledger = ledger
         self._stop_event = stop
         self._in_doubt: set[int] = set()  # batches of unknown fate from an earlier run
@@ -162,14 +165,12 @@ class Upload:
             failure = self._intake.failure
         except BaseException as error:  # cancellation, or the caller's on_progress
             failure = error
-            self._stop(type(error).__name__)
-            await self._abandon()
+            await self._abandon(type(error).__name__)
         finally:
             if watcher is not None:
                 watcher.cancel()
             await self._intake.close()
-            if self._rejects is not None:
-                self._rejects.close()
+            self._end_rejects()
         self.report.batches.sort(key=lambda batch: batch.index)
         self._progress()
         if failure is not None:
@@ -179,7 +180,7 @@ class Upload:
 
     async def _consume(self) -> None:
         """Take all rows, send the batches they fill, and wait for the last answer."""
-        while not self.report.stopped_by and (rows := await self._intake.take()):
+        while not self.report.stopped_by and (rows := await self._take()):
             await self._admit(self._chunker.feed(rows))
         if self._intake.failure is not None:
             self._stop(f"{type(self._intake.failure).__name__} in the input")
@@ -193,6 +194,23 @@ class Upload:
             await self._reap()
         self._count_tail()
 
+    async def _take(self) -> list[Row]:
+        """The next rows; once the upload has ended, no further waiting for an input that has none at the moment."""
+        task = asyncio.current_task()
+        assert task is not None
+        others = task.cancelling()
+        self._taking = task
+        try:
+            return await self._intake.take()
+        except asyncio.CancelledError:
+            if self._taking is not None or task.cancelling() > others + 1:
+                raise
+            return self._intake.rest()
+        finally:
+            if self._taking is None:
+                task.uncancel()
+            self._taking = None
+
     async def _admit(self, batches: list[Batch]) -> None:
         """Start new batches; with a journal, an earlier run's first, once the input has proved to be the same."""
         self._fresh.extend(batches)
@@ -202,7 +220,9 @@ class Upload:
                 self._ready.append(batch)
             elif self.report.stopped_by:
                 # Not journaled: the rest of an input that ended early would be cut otherwise by the next run.
+                self._fresh.popleft()
                 self._settle_unsent(batch)
+                continue
             elif self._ledger.replaying:
                 self._ledger.recognise(batch)
             else:
@@ -239,10 +259,7 @@ class Upload:
                 await self._reap()
             batch = self._ready.popleft()
             if self._refused_by is None:
-                call = Call(
-                    "bulk", self._params, campaign=self._campaign, payload=batch.payload, priority=self._priority
-                )
-                self._calls[asyncio.create_task(self._send(batch, call))] = call
+                self._calls[asyncio.create_task(self._send(batch))] = None
             else:
                 self._settle_unsent(batch)
 
@@ -259,15 +276,17 @@ class Upload:
         await stop.wait()
         self._refuse("asked to stop")
         for task, call in self._calls.items():
-            if not call.on_wire:
+            if call is not None and not call.on_wire:
                 task.cancel()
 
-    async def _abandon(self) -> None:
-        """Account for everything taken in after a cancellation: what was on its way, and what was not sent."""
-        for task in self._calls:
-            task.cancel()
-        if self._calls:
-            await asyncio.wait(self._calls)
+    async def _abandon(self, reason: str) -> None:
+        """Account for everything taken in after a cancellation: what was not sent, and what was on its way."""
+        self._abandoned = True
+        self._stop(reason)
+        self._refused_by = self._refused_by or reason
+        for task, call in self._calls.items():
+            if call is not None:
+                task.cancel()
         self._attempts = 1
         if self._ledger is not None:
             self._take_up(self._ledger)
@@ -276,15 +295,25 @@ class Upload:
         for batch in (*self._ready, *self._fresh):
             self._settle_unsent(batch)
         self._count_tail()
+        # Last: a second cancellation ends the wait, and each task accounts for its batch by itself.
+        if self._calls:
+            await asyncio.wait(self._calls)
 
     def _settle_unsent(self, batch: Batch) -> None:
         # An earlier run may have sent what this one did not get to compare with the journal.
         earlier = batch.index in self._in_doubt or (self._ledger is not None and self._ledger.replaying)
         self._settle(batch, "unknown" if earlier else "not_sent", error=self.report.stopped_by)
 
-    async def _send(self, batch: Batch, call: Call) -> None:
+    async def _send(self, batch: Batch) -> None:
         """Send one batch and settle it, whatever happens."""
+        if self._refused_by is not None:
+            self._settle_unsent(batch)
+            return
+        call = Call("bulk", self._params, campaign=self._campaign, payload=batch.payload, priority=self._priority)
         call.in_doubt = batch.index in self._in_doubt
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls[task] = call
         try:
             if self._ledger is not None:
                 await self._ledger.prepare(batch, call)
@@ -339,6 +368,9 @@ class Upload:
             self._refused_by = reason
             _log.warning("upload stopped: %s", reason)
             self._stop(reason)
+            if self._taking is not None:
+                self._taking.cancel()
+                self._taking = None
 
     def _stop(self, reason: str) -> None:
         if self.report.stopped_by is None:
@@ -376,7 +408,21 @@ class Upload:
         if len(self.report.invalid_sample) < _INVALID_SAMPLE:
             self.report.invalid_sample.append(invalid)
         if self._rejects is not None:
-            self._rejects.add(invalid, row)
+            try:
+                self._rejects.add(invalid, row)
+            except OSError as error:
+                self._end_rejects(error)
+
+    def _end_rejects(self, failure: OSError | None = None) -> None:
+        """Close the file of rejects. One that cannot be written ends the upload, which would lose track otherwise."""
+        rejects, self._rejects = self._rejects, None
+        if rejects is not None:
+            try:
+                rejects.close()
+            except OSError as error:
+                failure = failure or error
+        if failure is not None:
+            self._refuse(f"rejects: cannot write the file: {failure.strerror}")
 
     def _progress(self) -> None:
         report = self.report
@@ -386,10 +432,13 @@ class Upload:
         if self._on_progress is not None:
             try:
                 self._on_progress(report)
-            except BaseException:
-                # The caller's own error ends the upload; settling what is left must not raise it again.
+            except BaseException as error:
+                # The caller's own error ends the upload; settling what is left must not raise it again, and not
+                # raise it at all when the upload is ending for another reason.
                 self._on_progress = None
-                raise
+                if not self._abandoned or not isinstance(error, Exception):
+                    raise
+                _log.warning("on_progress raised %s after the upload had ended", type(error).__name__)
 
 
 def _text(error: OzonetelError) -> str:
