@@ -143,6 +143,7 @@ class Upload:
         # A task has no call before its first turn: cancelled until then, it would end without a word of its batch.
         self._calls: dict[asyncio.Task[None], Call | None] = {}
         self._taking: asyncio.Task[object] | None = None
+        self._interruptions = 0
         self._abandoned = False
         self._ledger = ledger
         self._stop_event = stop
@@ -198,18 +199,18 @@ class Upload:
         """The next rows; once the upload has ended, no further waiting for an input that has none at the moment."""
         task = asyncio.current_task()
         assert task is not None
-        others = task.cancelling()
+        others, own = task.cancelling(), self._interruptions
         self._taking = task
         try:
             return await self._intake.take()
         except asyncio.CancelledError:
-            if self._taking is not None or task.cancelling() > others + 1:
+            if self._interruptions == own or task.cancelling() > others + 1:
                 raise
             return self._intake.rest()
         finally:
-            if self._taking is None:
-                task.uncancel()
             self._taking = None
+            if self._interruptions > own:
+                task.uncancel()
 
     async def _admit(self, batches: list[Batch]) -> None:
         """Start new batches; with a journal, an earlier run's first, once the input has proved to be the same."""
@@ -369,8 +370,8 @@ class Upload:
             _log.warning("upload stopped: %s", reason)
             self._stop(reason)
             if self._taking is not None:
+                self._interruptions += 1
                 self._taking.cancel()
-                self._taking = None
 
     def _stop(self, reason: str) -> None:
         if self.report.stopped_by is None:
