@@ -261,7 +261,8 @@ def test_all_is_honest(module: str) -> None:
 def public_things() -> Iterator[tuple[str, type | Callable[..., object]]]:
     for module in IMPORTABLE:
         for name in imported(module).__all__:
-            thing = getattr(imported(module), name)
+            # A name that is not there fails test_all_is_honest, and not the collection of all tests.
+            thing = getattr(imported(module), name, None)
             if isclass(thing) or isfunction(thing):
                 yield f"{module}.{name}", thing
 

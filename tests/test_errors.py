@@ -94,13 +94,19 @@ def test_every_class_has_the_outcome_of_the_contract() -> None:
     assert {kind: kind.outcome for kind in _classes()} == OUTCOMES
 
 
+def test_nobody_who_catches_a_refusal_catches_an_unknown() -> None:
+    for kind in OUTCOMES:
+        assert all(base.outcome == kind.outcome for base in kind.__mro__ if base in OUTCOMES)
+
+
 @pytest.mark.parametrize("kind", [OzonetelError, *OUTCOMES], ids=lambda kind: kind.__name__)
 def test_every_class_is_public_documented_and_below_the_root(kind: type[OzonetelError]) -> None:
     assert issubclass(kind, OzonetelError)
     assert not issubclass(kind, OSError | ValueError), "a broad except clause would swallow it"
     assert kind.__name__ in errors.__all__
     assert getattr(ozonetel_async, kind.__name__) is kind
-    assert kind.__name__ in ozonetel_async.__all__
+        ours = [base for base in kind.__mro__ if issubclass(base, OzonetelError) and base is not OzonetelError]
+        assert {base.outcome for base in ours} == {kind.outcome}
     assert inspect.getdoc(kind)
     assert kind.__name__ in (errors.__doc__ or ""), "the tree at the top of the module leaves it out"
 

@@ -93,6 +93,7 @@ def test_one_row_or_none_is_a_mistake(rows: object) -> None:
     with pytest.raises(ConfigurationError, match=f"iterable of rows, got .*{type(rows).__name__}") as caught:
         Intake(cast(Rows, rows))
     assert "98123" not in str(caught.value)
+    assert ("put it into a list" in str(caught.value)) is isinstance(rows, str | bytes | dict | Lead)
 
 
 @pytest.mark.parametrize("make", [gen, agen])
