@@ -381,8 +381,6 @@ class DateCheck(ColumnCheck):
         unproven |= _unreal([text for text in texts if text not in unproven] if unproven else texts)
         if not unproven:
             return cells, {}
-        if self._required:
-            unproven.add("")
         return self._each(cells, [i for i, text in enumerate(cells) if text in unproven])
 
 

@@ -322,7 +322,6 @@ class LeadFrame(Frame):
     def take(self, rows: list[tuple[object, ...]]) -> int:
         """As for any frame; fewer than given when a lead's extras would make a row of the batch too long."""
         if not self._extras and not any(map(itemgetter(-1), rows)):
-            self._longest = None
             return super().take(rows)
         for taken, row in enumerate(rows):
             if not self._admits(row):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ozonetel_async.chunking import Batch, Chunker, RaggedRow, check_lead
 from ozonetel_async.config import Dialect
 from ozonetel_async.errors import ConfigurationError, InvalidLeadError
+from ozonetel_async.frames import _none_longer
 from ozonetel_async.models import InvalidRow, Lead
 
 ZONE = ZoneInfo("Asia/Kolkata")
@@ -506,6 +507,20 @@ def test_extras_that_would_lengthen_other_rows_too_much_start_a_new_batch() -> N
         body = json.loads(batch.payload)
         assert max(len("".join(row)) for row in body["data"]) + len("".join(body["map"])) <= 2_000
     accounts_for_all(done)
+
+
+@pytest.mark.parametrize(("width", "batches"), [(951, 1), (952, 2)])
+def test_extras_share_a_batch_as_long_as_its_longest_row_fits(width: int, batches: int) -> None:
+    # 45 characters of the lead's own headers, 1 and width of the extras', 3 and 1,000 of the longest row's cells.
+    rows = [Lead("123", extra={"a": "y" * 1_000}), Lead("456", extra={"b" * width: "1"})]
+    assert len(run(rows).batches) == batches
+    assert len(run(rows[::-1]).batches) == batches
+
+
+@given(st.lists(st.text(st.sampled_from("ab"), max_size=6), min_size=1, max_size=9), st.integers(0, 7))
+def test_proof_that_no_cell_is_longer(cells: list[str], most: int) -> None:
+    assert _none_longer(cells, most) == (max(map(len, cells)) <= most)
+    assert not _none_longer([*cells, 5], most)
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------

@@ -67,6 +67,7 @@ def test_a_column_gets_the_verdicts_of_its_cells(column: str, layout: Layout, ce
     ("column", "good", "bad"),
     [
         ("PhoneNumber", "+9812", "98\n12"),
+        ("PhoneNumber", "9812", "9812\n9812"),
         ("PhoneNumber", "9812", "9812 "),
         ("PhoneNumber", "9812", "+"),
         ("PhoneNumber", "9812", "9" * 17),
@@ -75,6 +76,9 @@ def test_a_column_gets_the_verdicts_of_its_cells(column: str, layout: Layout, ce
         ("Priority", "5", "100"),
         ("ExpiryDate", "2026-12-01", "2026-11-20"),
         ("ExpiryDate", "2026-12-01", "2026-12-32"),
+        ("ExpiryDate", "2026-12-01 10:00:00", "2026-11-21 12:00:00"),
+        ("ScheduledTime", "2026-12-01 10:00:00", "2026-12-21 12:00:01"),
+        ("ScheduledTime", "2026-12-01 10:00:00", ""),
         ("skill", "a b", "  "),
         ("skill", "नमस्ते", "\u3000"),
         ("skill", "a", "\x7f"),
@@ -84,7 +88,8 @@ def test_a_column_gets_the_verdicts_of_its_cells(column: str, layout: Layout, ce
 def test_one_bad_cell_is_found_wherever_it_stands(column: str, good: str, bad: str, place: int, count: int) -> None:
     cells = [good] * count
     cells[place % count] = bad
-    assert list(check(column).column(cells)[1]) == [place % count]
+    layout: Layout = "schedule" if column == "ScheduledTime" else "bulk"
+    assert list(check(column, layout).column(cells)[1]) == [place % count]
 
 
 @pytest.mark.parametrize(
