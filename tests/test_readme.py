@@ -1,0 +1,157 @@
+"""README says nothing that does not work: every Python block runs, every command parses, every name exists."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ozonetel_async
+from ozonetel_async import CallbackError, OzonetelClient, OzonetelError, public
+from ozonetel_async.cli import COMMANDS, make_parser
+from ozonetel_async.cli_output import Exit
+from ozonetel_async.config import DEFAULT_BASE_URL, DEFAULT_DIALER_URL
+from ozonetel_async.testing import Simulator
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LEADS = "Mobile,Name,Priority,Remarks\n" + "".join(f"+91120000{number:04},Asha,5,x\n" for number in range(1_100))
+
+
+def blocks(language: str) -> Iterator[object]:
+    for found in _FENCE.finditer(README):
+        if found[1] == language:
+            line = README[: found.start(2)].count("\n") + 1
+            yield pytest.param(found[2], line, id=f"line {line}")
+
+
+def commands() -> Iterator[list[str]]:
+    for found in _FENCE.finditer(README):
+        if found[1] == "sh":
+            for line in found[2].splitlines():
+                for command in line.split(" && "):
+                    yield shlex.split(command)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """An empty directory with a leads.csv, and an account in the environment."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "leads.csv").write_text(LEADS, encoding="utf-8")
+    with Simulator.in_thread() as simulator:
+        monkeypatch.setenv("OZONETEL_API_KEY", simulator.api_key)
+        monkeypatch.setenv("OZONETEL_USERNAME", simulator.username)
+        monkeypatch.setenv("OZONETEL_BASE_URL", simulator.base_url)
+        monkeypatch.setenv("OZONETEL_DIALER_URL", simulator.dialer_url)
+        yield simulator
+
+
+def test_every_block_is_of_a_known_kind() -> None:
+    assert {found[1] for found in _FENCE.finditer(README)} == {"python", "sh"}
+    assert README.count("```") == 2 * len(_FENCE.findall(README))
+
+
+@pytest.mark.parametrize(("code", "line"), list(blocks("python")))
+async def test_python_blocks_run(code: str, line: int, workplace: Simulator, tmp_path: Path) -> None:
+    if "asyncio.run(" in code:
+        run_script([sys.executable, "-W", "error", "-c", code], tmp_path)
+        return
+    if "def test_" in code:
+        (tmp_path / "test_block.py").write_text(code, encoding="utf-8")
+        options = ("-W", "error", "-o", "asyncio_default_fixture_loop_scope=function")
+        shown = run_script([sys.executable, "-m", "pytest", *options, "test_block.py"], tmp_path)
+        assert "1 passed" in shown
+        return
+    # As in an interactive loop: "await" outside a function, line numbers those of README.
+    tree = compile("\n" * (line - 1) + code, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    shown_lines: list[str] = []
+    namespace: dict[str, object] = {"print": lambda *values: shown_lines.append(" ".join(map(str, values)))}
+    result = eval(tree, {"__builtins__": builtins, "__name__": "readme"} | namespace)
+    if inspect.isawaitable(result):
+        await result
+    assert shown_lines or "print(" not in code
+
+
+def run_script(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_commands_exist_and_parse(command: list[str], tmp_path: Path) -> None:
+    if command[:4] == ["python", "-m", "pip", "install"]:
+        check_install(command[4:])
+    elif command != ["python", "-m", "pytest"]:
+        own = command[1:] if command[0] == "ozonetel" else command[3:]
+        assert command[0] == "ozonetel" or command[:3] == ["python", "-m", "ozonetel_async"]
+        assert make_parser().parse_args(own).command in COMMANDS
+
+
+def check_install(arguments: list[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (extra,) = re.findall(r"^\.\[(\w+)\]$", arguments[-1])
+    assert extra in project["optional-dependencies"]
+    assert arguments[:-1] in ([], ["-e"])
+    assert project["scripts"]["ozonetel"] == "ozonetel_async.cli:main"
+
+
+def test_every_command_is_described() -> None:
+    described = {command[1] for command in commands() if command[0] == "ozonetel"}
+    assert described == {command.name for command in COMMANDS}
+
+
+def test_every_error_stands_in_the_row_of_its_outcome() -> None:
+    rows = re.findall(r"^\| `(not_sent|refused|unknown)` \| (.*?) \|", README, re.MULTILINE)
+    told = {name: outcome for outcome, names in rows for name in re.findall(r"`(\w+)`", names)}
+    found = {name: getattr(ozonetel_async, name) for name in public.__all__ if name.endswith("Error")}
+    # The root has no outcome of its own, and reading a callback sends nothing whose outcome could be in doubt.
+    assert told == {name: kind.outcome for name, kind in found.items() if kind not in (OzonetelError, CallbackError)}
+
+
+def test_every_setting_is_in_the_table() -> None:
+    section = README.partition("## Settings")[2].partition("###")[0]
+    cells = re.findall(r"^\| (`[^|]+`) \|", section, re.MULTILINE)
+    told = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert told == set(inspect.signature(OzonetelClient).parameters)
+    assert f"`{DEFAULT_BASE_URL}`" in section
+    assert f"`{DEFAULT_DIALER_URL}`" in section
+    assert set(re.findall(r"`(OZONETEL_\w+)`", section)) == {
+        f"OZONETEL_{name}" for name in ("API_KEY", "USERNAME", "BASE_URL", "DIALER_URL")
+    }
+
+
+def test_names_in_the_text_exist() -> None:
+    dotted = re.findall(r"`(client|report|error)\.(\w+)", README)
+    assert dotted
+    places = {
+        "client": [*dir(OzonetelClient), "queues", "legacy"],
+        "report": ozonetel_async.UploadReport.__struct_fields__,
+        "error": vars(OzonetelError("x")),
+    }
+    for place, name in dotted:
+        assert name in places[place], f"{place}.{name}"
+
+
+def test_exit_codes_are_all_told() -> None:
+    section = README.partition("Exit codes:")[2].partition(".")[0]
+    assert [int(code) for code in re.findall(r"\b\d+\b", section)] == [code.value for code in Exit]
+
+
+def test_the_changelog_keeps_its_form() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## \[(.+?)\]( - \d{4}-\d\d-\d\d)?$", changelog, re.MULTILINE)
+    assert versions[0] == ("Unreleased", "")
+    assert all(day for _, day in versions[1:])
+    kinds = set(re.findall(r"^### (.+)$", changelog, re.MULTILINE))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
