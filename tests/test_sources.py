@@ -126,6 +126,13 @@ def test_broken_files_are_told_with_their_line(path: Path, row: bytes | str, say
         list(made(path, b"PhoneNumber,Name\n123,A\n" + tail))
 
 
+def test_the_line_is_right_when_a_character_straddles_two_reads(path: Path) -> None:
+    head = b"PhoneNumber,Name\n123,"
+    content = head + b"x" * (65_535 - len(head)) + "é\n".encode() + b"\xff\n"
+    with pytest.raises(ConfigurationError, match="line 3: not utf-8-sig text"):
+        list(made(path, content))
+
+
 def test_rows_before_a_broken_line_come_first(path: Path) -> None:
     rows = iter(made(path, 'PhoneNumber,Name\n123,A\n456,"B"x\n'))
     assert next(rows) == ["123", "A"]
