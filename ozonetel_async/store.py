@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 from msgspec import MsgspecError
 
 from .errors import JournalError
-from .wal import check_log
+from .wal import check_log, check_recovered
 
 __all__ = ["Lock", "Store", "connect", "create_private", "explain"]
 
@@ -202,13 +202,11 @@ class Store:
         if self._exclusive:
             stack.enter_context(closing(Lock(self.path)))
             create_private(self.path)
-        check_log(self.path)
-        connection = stack.enter_context(closing(connect(self.path)))
-        # Nobody else writes between the look at the log and at what SQLite made of it.
-        connection.execute("BEGIN IMMEDIATE")
-        check_log(self.path, recovered=True)
-        connection.execute("COMMIT")
-        return connection
+        if check_log(self.path):
+            with closing(connect(self.path, read_only=True)) as reader:
+                reader.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+                check_recovered(self.path)
+        return stack.enter_context(closing(connect(self.path)))
 
     def _serve_some(self, connection: sqlite3.Connection) -> None:
         jobs = self._next()
