@@ -333,8 +333,9 @@ def _write_header(db: sqlite3.Connection, header: Header) -> None:
 
 
 def _read_header(db: sqlite3.Connection) -> Header:
-    # Two rows, or none, decode no better than a damaged text.
-    return msgspec.json.decode("".join(value for (value,) in db.execute("SELECT value FROM header")), type=Header)
+    values = db.execute("SELECT value FROM header").fetchall()
+    # None decodes no better than a damaged one.
+    return msgspec.json.decode(values[0][0] if values else "", type=Header)
 
 
 def _read_body(db: sqlite3.Connection, path: Path, index: int) -> tuple[bytes, str | None]:

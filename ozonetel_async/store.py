@@ -69,15 +69,21 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     )
     try:
         if not read_only:
-            # The mode stays with the file: only a new one needs it, and a stranger's is none of our business.
-            if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
-                connection.execute("PRAGMA journal_mode=WAL")
-            # FULL: a commit that was reported survives a power cut, not only a killed process.
-            connection.execute("PRAGMA synchronous=FULL")
+            _prepare(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    # The mode stays with the file: only a new one needs it, and a stranger's is none of our business.
+    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+        if path.stat().st_size:
+            raise JournalError(f"journal {path.name}: {_CAUSES[sqlite3.SQLITE_NOTADB]}")
+        connection.execute("PRAGMA journal_mode=WAL")
+    # FULL: a commit that was reported survives a power cut, not only a killed process.
+    connection.execute("PRAGMA synchronous=FULL")
 
 
 class Lock:
