@@ -303,7 +303,7 @@ def check_lead(
             checked["expiry"] = DateCheck(Bounds(zone, now)).one(lead.expiry)  # type: ignore[typeddict-item]
         if lead.extra:
             field = "extra"
-            checked["extra"] = _extra_cells(lead.extra, zone, now)
+            checked["extra"] = _extra_cells(lead.extra, zone)
     except BadCell as fault:
         raise InvalidLeadError(field, fault.reason) from None
     return checked
@@ -320,10 +320,15 @@ def _lead_checks(dialect: Dialect, skip_name_validation: bool) -> dict[str, Colu
     return checks | ({"name": TextCheck()} if skip_name_validation else {})
 
 
-def _extra_cells(extra: object, zone: ZoneInfo, now: datetime) -> dict[str, Value]:
+@lru_cache(maxsize=16)
+def _extra_check(zone: ZoneInfo) -> ExtraCheck:
+    return ExtraCheck(Bounds(zone, datetime.min))  # its dates are not held against the clock
+
+
+def _extra_cells(extra: object, zone: ZoneInfo) -> dict[str, Value]:
     if not isinstance(extra, Mapping):
         raise BadCell(f"{shape(extra)}; right would be a mapping of column names to cells")
-    check = ExtraCheck(Bounds(zone, now))
+    check = _extra_check(zone)
     sent: dict[str, Value] = {}
     for name, cell in extra.items():
         if (fault := extra_fault(name, "bulk") or request_field_fault(name)) is not None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from .cells import (
@@ -136,6 +137,8 @@ def name_fault(name: object, layout: Layout) -> str | None:
     return None
 
 
+# Of a process's few column names each is asked about once per lead.
+@lru_cache(maxsize=1024, typed=True)
 def extra_fault(name: object, layout: Layout) -> str | None:
     """Why ``name`` cannot be the name of a lead's extra column, or None when it can."""
     if name in lead_columns(layout).values():
@@ -143,6 +146,7 @@ def extra_fault(name: object, layout: Layout) -> str | None:
     return name_fault(name, layout)
 
 
+@lru_cache(maxsize=1024, typed=True)
 def request_field_fault(name: str) -> str | None:
     """Why a single lead's extra would overwrite a field of its request, or None when it would not."""
     return "this is a field of the request itself, not of the lead" if _squeezed(name) in _REQUEST_FIELDS else None

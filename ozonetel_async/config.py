@@ -216,7 +216,7 @@ _NOT_A_NAME = frozenset(
 _URL_TEXT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/\[\]-]*").fullmatch
 
 
-class Dialect(Struct, frozen=True, kw_only=True):
+class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     """Every choice that the documentation leaves open, each with its best-supported default.
 
     Parameters

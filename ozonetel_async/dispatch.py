@@ -16,7 +16,7 @@ from .replies import Meaning, Reply
 from .retry import retry_after_seconds, wait_before_retry
 from .scheduler import RateQueue, Slot
 from .transport import Response, Transport
-from .wire import Params, Request, build, read, token_of
+from .wire import Params, build, read, token_of
 
 __all__ = ["Call", "Dispatcher", "check_turn"]
 
@@ -119,7 +119,8 @@ class Dispatcher:
         OzonetelError: by meaning; see ``errors``.
         """
         loop = self._check_loop()
-        check_turn(call.priority, call.max_wait)
+        if call.max_wait is not None or type(call.priority) is not int:
+            check_turn(call.priority, call.max_wait)
         endpoint = self.endpoints[call.endpoint]
         queue = self.queues[endpoint.queue]
         deadline = None if call.max_wait is None else loop.time() + call.max_wait
@@ -162,7 +163,9 @@ class Dispatcher:
             slot.unsent()
             raise
         try:
-            response = await self._send(call, request)
+            call.sends += 1
+            call.on_wire = True
+            response = await self._transport.send(request)
         except OzonetelError as error:
             call.on_wire = False
             if error.outcome == "unknown":
@@ -176,11 +179,6 @@ class Dispatcher:
             slot.lost()
             raise
         return self._conclude(call, endpoint, slot, response, bearer)
-
-    async def _send(self, call: Call, request: Request) -> Response:
-        call.sends += 1
-        call.on_wire = True
-        return await self._transport.send(request)
 
     def _conclude(
         self, call: Call, endpoint: Endpoint, slot: Slot, response: Response, bearer: str | None

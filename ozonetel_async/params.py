@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal, NoReturn, TypeAlias, cast
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -62,6 +63,11 @@ _RESERVED = frozenset(
 )
 
 
+@lru_cache(maxsize=16)
+def _add_names(name_key: str) -> dict[str, str]:
+    return _ADD_NAMES | {"name": name_key}
+
+
 def add_params(
     config: ClientConfig,
     lead: Lead,
@@ -72,8 +78,7 @@ def add_params(
     skip_name_validation: bool | None,
 ) -> dict[str, Param]:
     """Parameters of Add Campaign Data. Optional ones that are None are left out, as production code does."""
-    names = _ADD_NAMES | {"name": config.dialect.name_key}
-    params = _lead_params(config, lead, now, names, skip_name_validation is True)
+    params = _lead_params(config, lead, now, _add_names(config.dialect.name_key), skip_name_validation is True)
     if "priority" in params:
         params["priority"] = str(params["priority"])
     if action is not None:

@@ -95,8 +95,10 @@ def everything_said(error: BaseException) -> str:
 
 async def fate(call: Awaitable[Any]) -> object:
     """What a call returns or raises."""
-    (outcome,) = await asyncio.gather(call, return_exceptions=True)
-    return outcome
+    try:
+        return await call
+    except (Exception, asyncio.CancelledError) as error:
+        return error
 
 
 def check(text: str, *more: str) -> None:
