@@ -23,7 +23,8 @@ async def add(client: OzonetelClient, number: int, priority: int = 0) -> LeadRec
 
 @pytest.mark.parametrize("sim_options", [{"limits": {"add": 200}, "window": PER}])
 async def test_a_thousand_of_two_thousand_callers_cancelled_at_random(sim: Simulator, connect: Connect) -> None:
-    client = connect(limits=fast_limits(add=RateLimit(200, PER), transit_margin=0.0))
+    # A cancelled request may still be judged by the server, as late as this machine is slow.
+    client = connect(limits=fast_limits(add=RateLimit(200, PER), transit_margin=0.3))
     chance = random.Random(20)
     callers = [asyncio.create_task(add(client, number, chance.randint(0, 3))) for number in range(2_000)]
     doomed = chance.sample(range(2_000), 1_000)

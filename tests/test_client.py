@@ -118,7 +118,7 @@ async def test_a_batch_has_1_to_500_rows(sim: Simulator, client: OzonetelClient,
     with pytest.raises(ConfigurationError, match="1 to 500"):
         await client.add_batch("Diwali", rows())
     assert not sim.log
-    assert taken <= 600
+    assert taken <= 750
 
 
 async def test_a_batch_of_500_from_an_async_generator(sim: Simulator, client: OzonetelClient) -> None:

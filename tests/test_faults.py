@@ -238,7 +238,7 @@ async def test_a_name_that_does_not_resolve_is_tried_again(
 async def test_a_mixed_run_of_faults_doubles_nobody_and_loses_nobody_in_silence(
     sim: Simulator, connect: Connect
 ) -> None:
-    client = connect(timeouts=Timeouts(total=0.2))
+    client = connect(timeouts=Timeouts(total=0.5))
     for fault in (*APPLIED, Fault.rate_refusal(), Fault.http_429(), Fault.reset_before_apply()):
         sim.inject("add", fault, times=None, probability=0.03)
     phones = [f"98{i:08d}" for i in range(300)]

@@ -138,7 +138,7 @@ async def test_requests_are_made_as_they_are_needed(connect: Connect) -> None:
         await eventually(lambda: len(server.hits) == 4)
         for _ in range(20):
             await asyncio.sleep(0)
-        assert taken <= 600
+        assert taken <= 1_000
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
