@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from datetime import datetime
 from os import PathLike
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from .config import Auth, ClientConfig, Dialect, Limits, RetryPolicy, Timeouts, from_env
-from .dispatch import Call, Dispatcher, check_turn
+from .dispatch import Call, Dispatcher
 from .endpoints import EndpointName, QueueName
 from .errors import ConfigurationError
 from .intake import Intake, Rows
-from .ledger import open_ledger, upload_header, wait_for_verdicts
 from .models import BatchReceipt, ExportReceipt, Lead, LeadReceipt, Row, ScheduleReport, UploadReport
 from .params import (
     Action,
@@ -32,11 +30,13 @@ from .params import (
 )
 from .schedule import schedule_rows
 from .transport import Transport
-from .upload import OnUnknown, Upload
+from .upload import OnUnknown, UploadOptions
 from .wire import batch_receipt, export_receipt, lead_receipt
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from .links import LinkPolicy
 
 __all__ = ["LegacyClient", "OzonetelClient", "QueueFigures"]
 
@@ -85,6 +85,8 @@ class OzonetelClient:
     session: an ``aiohttp.ClientSession`` of your own (proxy, TLS settings, connection limits); it stays open. The
         deprecated GET endpoints do not use it.
 
+    link_policy: what may be fetched of the links that callbacks bring; default: the documented host, over https.
+
     Raises
     ------
     ConfigurationError: a setting is missing or wrong.
@@ -104,6 +106,7 @@ class OzonetelClient:
         retry: RetryPolicy | None = None,
         dialect: Dialect | None = None,
         session: aiohttp.ClientSession | None = None,
+        link_policy: LinkPolicy | None = None,
     ) -> None:
         credentials, base, dialer = from_env(api_key, username, base_url, dialer_url)
         self._config = ClientConfig(
@@ -118,6 +121,7 @@ class OzonetelClient:
             dialect=dialect or Dialect(),
         )
         self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session))
+        self._link_policy = link_policy
         self.queues: Mapping[QueueName, QueueFigures] = MappingProxyType(self._dispatcher.queues)
         self.legacy = LegacyClient(self._config, self._dispatcher)
 
@@ -257,8 +261,9 @@ class OzonetelClient:
             continues it. Batches accepted by then are skipped, batches not sent are sent, and those whose answer was
             cut off follow ``on_unknown``. With ``callback_url``, each batch gets a callback URL of its own below it;
             ``receiver.CallbackReceiver`` takes the callbacks in, here or in another process.
-        callback_timeout: seconds to wait for the callbacks after the last answer; needs ``journal`` and
-            ``callback_url``. None does not wait.
+        callback_timeout: seconds to wait for the callbacks after the last answer, and then fetch the lists of the rows
+            that the service did not add: ``report.failed_rows()``. Needs ``journal`` and ``callback_url``. None does
+            not wait.
         on_progress: called with the live report before the first row and whenever a batch's fate is known.
         stop: set it to end the upload early: what is on the wire is finished, nothing more is begun.
         on_unknown: ``"hold"`` reports batches without a trustworthy answer and leaves them alone. ``"resend"`` sends
@@ -277,45 +282,34 @@ class OzonetelClient:
         Exception: whatever ``leads`` itself raises, after the rows taken from it were sent.
         asyncio.CancelledError: the report passed to ``on_progress`` is final then as well.
         """
-        if on_unknown not in ("hold", "resend"):
-            raise ConfigurationError(f"on_unknown must be 'hold' or 'resend', got {on_unknown!r}")
-        if on_unknown == "resend" and not check_duplicate:
-            raise ConfigurationError("on_unknown='resend' needs check_duplicate=True, or people would be called twice")
-        if in_flight is not None and (not isinstance(in_flight, int) or in_flight < 1):
-            raise ConfigurationError(f"in_flight must be a whole number of at least 1, got {in_flight!r}")
-        check_turn(queue_priority, None)
-        if callback_timeout is not None and (journal is None or callback_url is None):
-            raise ConfigurationError(
-                "callback_timeout needs journal and callback_url: callbacks settle journaled batches"
-            )
-        params = bulk_params(
-            action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
+        options = UploadOptions(
+            on_unknown=on_unknown,
+            queue_priority=queue_priority,
+            in_flight=in_flight,
+            on_progress=on_progress,
+            rejects=rejects,
+            journal=journal,
+            callback_url=callback_url,
+            callback_timeout=callback_timeout,
+            stop=stop,
         )
-        campaign = check_campaign(campaign)
-        now = datetime.now(self._config.zone)
-        async with AsyncExitStack() as stack:
-            ledger = None
-            if journal is not None:
-                header = upload_header(self._config, campaign, params, columns, leads, now)
-                ledger, now = await stack.enter_async_context(open_ledger(journal, header, callback_url))
-            upload = Upload(
-                self._dispatcher,
-                campaign,
-                leads,
-                chunker_maker(self._config, self._dispatcher.endpoints["bulk"], columns, leads, now),
-                params,
-                width=in_flight or self._config.limits.bulk.requests,
-                priority=queue_priority,
-                on_unknown=on_unknown,
-                on_progress=on_progress,
-                rejects=rejects,
-                ledger=ledger,
-                stop=stop,
-            )
-            report = await upload.run()
-            if ledger is not None and callback_timeout is not None and report.stopped_by is None:
-                await wait_for_verdicts(ledger.journal, callback_timeout)
-            return report
+        options.check(check_duplicate=bool(check_duplicate))
+        # Imported here: the journal and what reads callbacks are half of the library, and a web app that adds single
+        # leads would pay for them at every start.
+        from .durable import run_upload
+
+        return await run_upload(
+            self._dispatcher,
+            self._config,
+            check_campaign(campaign),
+            leads,
+            columns=columns,
+            params=bulk_params(
+                action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
+            ),
+            options=options,
+            link_policy=self._link_policy,
+        )
 
     async def schedule_leads(
         self,

@@ -14,7 +14,7 @@ __all__ = ["Intake", "Rows"]
 
 Rows: TypeAlias = Iterable[Row] | AsyncIterable[Row]
 
-_SLICE: Final = 100
+_SLICE: Final = 250
 
 
 class Intake:
@@ -52,7 +52,7 @@ class Intake:
             raise ConfigurationError(f"leads must be an iterable of rows, got {type(rows).__name__}")
 
     async def take(self) -> list[Row]:
-        """The next rows, at most 100; empty when the input has ended, in an exception of its own or not.
+        """The next rows, at most 250; empty when the input has ended, in an exception of its own or not.
 
         Lets other tasks run. Cancelled, it keeps what it has taken for ``rest``.
         """

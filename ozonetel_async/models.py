@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
+
+from .errors import ConfigurationError
 
 __all__ = [
     "BatchReceipt",
     "BatchResult",
     "Cell",
     "ExportReceipt",
+    "FailedLead",
     "InvalidRow",
     "Lead",
     "LeadReceipt",
@@ -170,6 +173,31 @@ class BatchResult(Struct, frozen=True):
     error: str | None = None
 
 
+class FailedLead(Struct, frozen=True):
+    """A row that was sent and that the service did not add.
+
+    Parameters
+    ----------
+    row: 1-based number among the rows handed in; None when it cannot be told.
+    lead: the row as it was sent, by the service's column names; empty without ``row``.
+    reason: the service's text, None when it gave none.
+    how: how the row was found; see ``Match``.
+    phone: the number as the service wrote it.
+    """
+
+    row: int | None
+    lead: Mapping[str, str | int | float | bool | None]
+    reason: str | None
+    how: str
+    phone: str
+
+    def __repr__(self) -> str:
+        # Rows end up in logs and tracebacks: enough to find one again, too little to call it.
+        return f"FailedLead(row={self.row}, phone='…{self.phone[-3:]}', how={self.how!r})"
+
+    __str__ = __repr__
+
+
 class UploadReport(Struct, kw_only=True):
     """Where an upload stands; live while it runs, final when ``upload`` returns or is cancelled.
 
@@ -193,6 +221,10 @@ class UploadReport(Struct, kw_only=True):
     elapsed: seconds.
     stopped_by: why the upload ended before its input did (a refusal that every further batch would meet, no
         connection, or cancellation), else None.
+    batches_settled: batches whose callback has come. Callbacks count only in uploads with a journal.
+    batches_overdue: batches that wait for their callback still.
+    rows_added, rows_not_added: rows that the service says it has added, and has not, in the settled batches; numbers
+        that were in the campaign already are among the latter.
     """
 
     campaign: str
@@ -208,6 +240,23 @@ class UploadReport(Struct, kw_only=True):
     worst_window: int = 0
     elapsed: float = 0.0
     stopped_by: str | None = None
+    batches_settled: int = 0
+    batches_overdue: int = 0
+    rows_added: int = 0
+    rows_not_added: int = 0
+    read_failed: Callable[[], Iterator[FailedLead]] | None = None
+
+    def failed_rows(self) -> Iterator[FailedLead]:
+        """The rows that were sent and that the service did not add, as far as its lists have been fetched.
+
+        Raises
+        ------
+        ConfigurationError: the upload had no journal.
+        JournalError: the journal cannot be read.
+        """
+        if self.read_failed is None:
+            raise ConfigurationError("failed_rows() needs an upload with journal= and callback_url=")
+        return self.read_failed()
 
     def __str__(self) -> str:
         state = f", stopped: {self.stopped_by}" if self.stopped_by else ""

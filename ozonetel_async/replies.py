@@ -235,8 +235,6 @@ MESSAGES: tuple[Message, ...] = (
 )
 
 
-# -- finding a message in the table ------------------------------------------------------------------------------
-
 _SUCCESS_WORDS = frozenset({"success", "queued successfully"})
 _FAILURE_WORDS = frozenset({"fail", "fails", "failure", "error", "false"})
 
@@ -295,8 +293,6 @@ def _find(endpoint: str, message: str, word: str) -> tuple[Message, bool] | None
             return wildcard.row, bool(word) and word not in _SUCCESS_WORDS
     return None
 
-
-# -- reading the object ------------------------------------------------------------------------------------------
 
 _IDS = ("transactionid", "uniqueid")
 _JAVA_KEYS = frozenset({"timestamp", "error", "path"})

@@ -6,9 +6,8 @@ sees more than N requests, whether the server counts sliding, calendar-aligned, 
 token bucket of its own. Counting from the moment of sending is wrong: latency squeezes what was spaced.
 
 ``pace.py`` shapes what the window allows: spacing by ``aiolimiter``, pauses and a lower pace after refusals.
-
-Order: higher priority first, then first come first served. One timer for the whole queue; nobody polls. A token is
-charged when its waiter resumes, so a grant that is cancelled before that costs nothing and goes to the next.
+Order: higher priority first, then first come first served. One timer for the whole queue. A token is charged when its
+waiter resumes, so a cancelled grant costs nothing and goes to the next.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from .pace import Pace
 
 __all__ = ["RateQueue", "Slot"]
 
-# uvloop's clock is cached once per loop step and cut to whole milliseconds, so an answer may seem to have come that
-# much earlier than it did. The same figure is the shortest time for which the queue's timer is set: no spinning.
+# uvloop's clock is cached once per loop step and cut to whole milliseconds: an answer may seem to have come that much
+# earlier than it did. It is also the shortest time for which the queue's timer is set, so that nothing spins.
 _GUARD = 0.001
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
+from math import inf
 from os import PathLike
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from msgspec import Struct
 
 from .chunking import Batch
-from .dispatch import Call, Dispatcher
+from .dispatch import Call, Dispatcher, check_turn
 from .errors import (
     AuthenticationError,
     AuthModeError,
@@ -26,13 +28,16 @@ from .errors import (
     RateLimitedError,
 )
 from .intake import Intake, Rows
-from .ledger import Ledger
-from .models import BatchResult, InvalidRow, Lead, Row, UploadReport
+from .models import BatchResult, InvalidRow, Row, UploadReport
 from .params import ChunkerMaker
+from .rejects import Rejects
 from .replies import Reply
 from .wire import Params, batch_receipt
 
-__all__ = ["OnUnknown", "Upload"]
+if TYPE_CHECKING:
+    from .ledger import Ledger
+
+__all__ = ["OnUnknown", "Upload", "UploadOptions"]
 
 OnUnknown: TypeAlias = Literal["hold", "resend"]
 BatchOutcome: TypeAlias = Literal["accepted", "refused", "not_sent", "unknown"]
@@ -67,30 +72,37 @@ _COUNTERS = {
 }
 
 
-class Rejects:
-    """The CSV of rows that were not sent: row number, column, reason, and the row as it was handed in."""
+class UploadOptions(Struct, frozen=True, kw_only=True):
+    """How to upload; ``OzonetelClient.upload`` explains each."""
 
-    def __init__(self, path: str | PathLike[str]) -> None:
-        try:
-            self._file = open(path, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed in close()
-        except OSError as error:
-            raise ConfigurationError(f"rejects: cannot write the file: {error.strerror}") from None
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(("row", "field", "reason", "input"))
+    on_unknown: OnUnknown = "hold"
+    queue_priority: int = -1
+    in_flight: int | None = None
+    on_progress: Callable[[UploadReport], object] | None = None
+    rejects: str | PathLike[str] | None = None
+    journal: str | PathLike[str] | None = None
+    callback_url: str | None = None
+    callback_timeout: float | None = None
+    stop: asyncio.Event | None = None
 
-    def add(self, invalid: InvalidRow, row: Row) -> None:
-        self._writer.writerow((invalid.row, invalid.field, invalid.reason, *_cells(row)))
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def _cells(row: Row) -> Iterable[object]:
-    if isinstance(row, Lead):
-        return (value for value in (row.phone_number, row.name, row.priority, row.expiry, row.agent_id, row.skill))
-    if isinstance(row, Mapping):
-        return row.values()
-    return row if isinstance(row, list | tuple) else (type(row).__name__,)
+    def check(self, *, check_duplicate: bool) -> None:
+        """Raise ``ConfigurationError`` when the options do not fit together."""
+        if self.on_unknown not in ("hold", "resend"):
+            raise ConfigurationError(f"on_unknown must be 'hold' or 'resend', got {self.on_unknown!r}")
+        if self.on_unknown == "resend" and not check_duplicate:
+            raise ConfigurationError("on_unknown='resend' needs check_duplicate=True, or people would be called twice")
+        if self.in_flight is not None and (not isinstance(self.in_flight, int) or self.in_flight < 1):
+            raise ConfigurationError(f"in_flight must be a whole number of at least 1, got {self.in_flight!r}")
+        check_turn(self.queue_priority, None)
+        patience = self.callback_timeout
+        if patience is None:
+            return
+        if self.journal is None or self.callback_url is None:
+            raise ConfigurationError(
+                "callback_timeout needs journal and callback_url: callbacks settle journaled batches"
+            )
+        if not isinstance(patience, int | float) or isinstance(patience, bool) or not 0 <= patience < inf:
+            raise ConfigurationError(f"callback_timeout must be zero or more seconds, got {patience!r}")
 
 
 class Upload:
@@ -101,13 +113,7 @@ class Upload:
     rows: leads, mappings or sequences; sync or async iterable.
     make_chunker: given the receiver of invalid rows, makes the chunker.
     params: the bulk endpoint's parameters that all batches share.
-    width: batches that may be under way at a time.
-    priority: place in the bulk queue.
-    on_unknown: ``"hold"`` reports batches whose fate is unknown, ``"resend"`` sends them again.
-    on_progress: called with the live report before the first row, and whenever a batch's fate is known.
-    rejects: path of a CSV that receives the invalid rows.
-    ledger: the upload's side of its journal.
-    stop: once set, no more rows are taken and no more batches begun; what is under way is finished.
+    ledger: the upload's side of its journal, when it has one.
     """
 
     def __init__(
@@ -117,27 +123,21 @@ class Upload:
         rows: Rows,
         make_chunker: ChunkerMaker,
         params: Params,
-        *,
-        width: int,
-        priority: int,
-        on_unknown: OnUnknown,
-        on_progress: Callable[[UploadReport], object] | None,
-        rejects: str | PathLike[str] | None,
+        options: UploadOptions,
         ledger: Ledger | None = None,
-        stop: asyncio.Event | None = None,
     ) -> None:
         self.report = UploadReport(campaign=campaign)
         self._dispatcher = dispatcher
         self._campaign = campaign
         self._params = params
-        self._width = width
-        self._priority = priority
-        self._attempts = _RESENDS if on_unknown == "resend" else 1
-        self._on_progress = on_progress
         self._queue = dispatcher.queues["bulk"]
+        self._width = options.in_flight or self._queue.limit.requests
+        self._priority = options.queue_priority
+        self._attempts = _RESENDS if options.on_unknown == "resend" else 1
+        self._on_progress = options.on_progress
         self._intake = Intake(rows)
         self._chunker = make_chunker(self._note_invalid)
-        self._rejects = None if rejects is None else Rejects(rejects)
+        self._rejects = None if options.rejects is None else Rejects(options.rejects, rows)
         self._fresh: deque[Batch] = deque()  # cut, and not yet compared with the journal or written into it
         self._ready: deque[Batch] = deque()
         # A task has no call before its first turn: cancelled until then, it would end without a word of its batch.
@@ -146,7 +146,7 @@ class Upload:
         self._interruptions = 0
         self._abandoned = False
         self._ledger = ledger
-        self._stop_event = stop
+        self._stop_event = options.stop
         self._in_doubt: set[int] = set()  # batches of unknown fate from an earlier run
         self._unknown_streak = 0
         self._refused_by: str | None = None

@@ -34,9 +34,11 @@ ORDER = (
     *("pace", "scheduler", "transport", "auth", "dispatch"),
     *("wal", "store", "journal", "journal_folder", "ledger"),
     # verbs
-    *("upload", "schedule", "client"),
+    *("rejects", "upload", "schedule"),
     # what comes back later
-    *("links", "download", "verdicts", "expectations", "dial_status", "incoming", "asgi", "receiver"),
+    *("links", "download", "verdicts", "durable", "expectations", "dial_status", "incoming", "asgi", "receiver"),
+    # the door
+    "client",
     # doors
     *("public", "__init__", "testing"),
     *("cli_output", "cli_watch", "cli_leads", "cli_simulate", "cli_upload", "cli_demo", "cli", "__main__"),

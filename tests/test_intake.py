@@ -44,7 +44,7 @@ FORMS: dict[str, Callable[[list[Row]], Rows]] = {
 }
 
 
-@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250])
+@pytest.mark.parametrize("count", [0, 1, 249, 250, 251, 600])
 @pytest.mark.parametrize("form", FORMS)
 async def test_every_row_comes_once_and_in_order(form: str, count: int) -> None:
     rows = leads(count)
@@ -55,10 +55,10 @@ async def test_every_row_comes_once_and_in_order(form: str, count: int) -> None:
     assert intake.rest() == []
 
 
-async def test_at_most_a_hundred_rows_at_a_time() -> None:
-    for rows in (gen(leads(250)), agen(leads(250))):
+async def test_rows_come_in_slices() -> None:
+    for rows in (gen(leads(600)), agen(leads(600))):
         intake = Intake(rows)
-        assert [len(await intake.take()) for _ in range(4)] == [100, 100, 50, 0]
+        assert [len(await intake.take()) for _ in range(4)] == [250, 250, 100, 0]
 
 
 async def test_an_endless_input_is_taken_a_slice_at_a_time() -> None:
@@ -72,7 +72,7 @@ async def test_an_endless_input_is_taken_a_slice_at_a_time() -> None:
 
     intake = Intake(endless())
     await intake.take()
-    assert taken <= 101
+    assert taken <= 251
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_one_row_or_none_is_a_mistake(rows: object) -> None:
 
 
 @pytest.mark.parametrize("make", [gen, agen])
-@pytest.mark.parametrize("before", [0, 1, 100, 150, 200])
+@pytest.mark.parametrize("before", [0, 1, 250, 300, 500])
 async def test_rows_before_the_inputs_own_failure_are_kept(make: object, before: int) -> None:
     error = ValueError("line 7 is broken")
     intake = Intake(cast(Rows, make(leads(before), error)))  # type: ignore[operator]
@@ -136,7 +136,7 @@ async def test_an_interrupt_passes_and_loses_no_row() -> None:
     assert intake.rest() == leads(3)
 
 
-@pytest.mark.parametrize("rows", [leads(1_000), gen(leads(1_000)), agen(leads(1_000))], ids=["list", "gen", "agen"])
+@pytest.mark.parametrize("rows", [leads(2_500), gen(leads(2_500)), agen(leads(2_500))], ids=["list", "gen", "agen"])
 async def test_taking_lets_other_tasks_run(rows: Rows) -> None:
     ticks = 0
 
@@ -165,11 +165,11 @@ async def cancelled_take(intake: Intake, ready: asyncio.Event | None = None) -> 
 
 
 async def test_cancellation_keeps_the_rows_of_a_sync_input() -> None:
-    intake = Intake(gen(leads(150)))
+    intake = Intake(gen(leads(400)))
     await cancelled_take(intake)
-    assert intake.rest() == leads(100)
+    assert intake.rest() == leads(250)
     assert intake.rest() == []
-    assert await intake.take() == leads(50, 100)
+    assert await intake.take() == leads(150, 250)
 
 
 async def test_cancellation_keeps_the_rows_of_an_async_input() -> None:
@@ -188,9 +188,9 @@ async def test_cancellation_keeps_the_rows_of_an_async_input() -> None:
 
 
 async def test_rows_kept_by_a_cancellation_come_with_the_next_take() -> None:
-    intake = Intake(gen(leads(150)))
+    intake = Intake(gen(leads(400)))
     await cancelled_take(intake)
-    assert await all_of(intake) == leads(150)
+    assert await all_of(intake) == leads(400)
 
 
 class Closable:
@@ -231,13 +231,13 @@ async def test_an_iterator_made_here_is_closed(source: Closable | AsyncClosable)
 
 
 async def test_an_iterator_that_was_passed_in_goes_on_elsewhere() -> None:
-    sync_rows, async_rows = gen(leads(150)), agen(leads(150))
+    sync_rows, async_rows = gen(leads(400)), agen(leads(400))
     for rows in (sync_rows, async_rows):
         intake = Intake(cast(Rows, rows))
-        assert len(await intake.take()) == 100
+        assert len(await intake.take()) == 250
         await intake.close()
-    assert list(sync_rows) == leads(50, 100)
-    assert [row async for row in async_rows] == leads(50, 100)
+    assert list(sync_rows) == leads(150, 250)
+    assert [row async for row in async_rows] == leads(150, 250)
 
 
 async def test_closing_copes_with_iterators_that_cannot_be_closed() -> None:

@@ -1,0 +1,54 @@
+"""A whole upload: with its journal when it has one, its callbacks, and the rows that the service did not add."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+
+from .config import ClientConfig
+from .dispatch import Dispatcher
+from .intake import Rows
+from .ledger import open_ledger, upload_header, wait_for_verdicts
+from .links import LinkPolicy
+from .models import UploadReport
+from .params import chunker_maker
+from .upload import Upload, UploadOptions
+from .verdicts import add_verdicts, collect_failed_rows
+from .wire import Params
+
+__all__ = ["run_upload"]
+
+
+async def run_upload(
+    dispatcher: Dispatcher,
+    config: ClientConfig,
+    campaign: str,
+    leads: Rows,
+    *,
+    columns: Sequence[str] | None,
+    params: Params,
+    options: UploadOptions,
+    link_policy: LinkPolicy | None,
+) -> UploadReport:
+    """Upload ``leads``; ``OzonetelClient.upload`` explains what comes in and out.
+
+    Parameters
+    ----------
+    params: the bulk endpoint's parameters that all batches share.
+    link_policy: what may be fetched of the links in callbacks.
+    """
+    now = datetime.now(config.zone)
+    async with AsyncExitStack() as stack:
+        ledger = None
+        if options.journal is not None:
+            header = upload_header(config, campaign, params, columns, leads, now)
+            ledger, now = await stack.enter_async_context(open_ledger(options.journal, header, options.callback_url))
+        make_chunker = chunker_maker(config, dispatcher.endpoints["bulk"], columns, leads, now)
+        report = await Upload(dispatcher, campaign, leads, make_chunker, params, options, ledger).run()
+        if ledger is not None:
+            if options.callback_timeout is not None and report.stopped_by is None:
+                await wait_for_verdicts(ledger.journal, options.callback_timeout)
+                await collect_failed_rows(ledger.journal, policy=link_policy)
+            await add_verdicts(report, ledger.journal)
+        return report

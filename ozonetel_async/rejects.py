@@ -1,0 +1,54 @@
+"""The CSV of rows that were not sent."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Mapping
+from os import PathLike
+
+from .errors import ConfigurationError
+from .models import InvalidRow, Lead, Row
+
+__all__ = ["Rejects"]
+
+
+class Rejects:
+    """Writes row number, column, reason, and the row as it was handed in.
+
+    Parameters
+    ----------
+    path: the file; one that is there is written anew.
+    leads: the input, whose own file must not be overwritten.
+
+    Raises
+    ------
+    ConfigurationError: the file cannot be written, or is the input.
+    """
+
+    def __init__(self, path: str | PathLike[str], leads: object) -> None:
+        source = getattr(leads, "path", None)
+        if isinstance(source, str | PathLike) and os.path.realpath(source) == os.path.realpath(path):
+            raise ConfigurationError("rejects: this is the input itself; name another file")
+        try:
+            self._file = open(path, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed in close()
+        except OSError as error:
+            raise ConfigurationError(f"rejects: cannot write the file: {error.strerror}") from None
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(("row", "field", "reason", "input"))
+
+    def add(self, invalid: InvalidRow, row: Row) -> None:
+        """Write one row; raises ``OSError`` when the disk does not take it."""
+        self._writer.writerow((invalid.row, invalid.field, invalid.reason, *_cells(row)))
+
+    def close(self) -> None:
+        """Write out what is buffered; raises ``OSError`` when the disk does not take it."""
+        self._file.close()
+
+
+def _cells(row: Row) -> Iterable[object]:
+    if isinstance(row, Lead):
+        return (row.phone_number, row.name, row.priority, row.expiry, row.agent_id, row.skill, *row.extra.values())
+    if isinstance(row, Mapping):
+        return row.values()
+    return row if isinstance(row, list | tuple) else (type(row).__name__,)
