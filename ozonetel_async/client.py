@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias
 
 from .config import Auth, ClientConfig, Dialect, Limits, RetryPolicy, Timeouts, from_env
 from .dispatch import Call, Dispatcher
 from .endpoints import EndpointName, QueueName
 from .errors import ConfigurationError
 from .intake import Intake, Rows
+from .legacy import LegacyClient
 from .models import BatchReceipt, ExportReceipt, Lead, LeadReceipt, Row, ScheduleReport, UploadReport
 from .params import (
     Action,
@@ -24,7 +24,6 @@ from .params import (
     check_campaign,
     chunker_maker,
     dial_status_params,
-    legacy_add_params,
     raise_invalid,
     schedule_params,
 )
@@ -36,9 +35,14 @@ from .wire import batch_receipt, export_receipt, lead_receipt
 if TYPE_CHECKING:
     import aiohttp
 
+    from .callbacks import ExportResult
+    from .dial_status import Expecting
     from .links import LinkPolicy
 
-__all__ = ["LegacyClient", "OzonetelClient", "QueueFigures"]
+LeadStatus: TypeAlias = Literal["All", "Fail", "Success", "Pending"]
+DialStatus: TypeAlias = Literal["All", "Fail", "NoAnswer", "user_disconnected", "answered"]
+
+__all__ = ["OzonetelClient", "QueueFigures"]
 
 
 class QueueFigures(Protocol):
@@ -342,8 +346,8 @@ class OzonetelClient:
         callback_url: str,
         since: datetime | str | None = None,
         until: datetime | str | None = None,
-        status: Literal["All", "Fail", "Success", "Pending"] = "All",
-        dial_status: Literal["All", "Fail", "NoAnswer", "user_disconnected", "answered"] = "All",
+        status: LeadStatus = "All",
+        dial_status: DialStatus = "All",
         disposition: str = "ALL",
         sort_by: Literal[0, 1, 2] = 0,
     ) -> ExportReceipt:
@@ -370,47 +374,56 @@ class OzonetelClient:
             await self._dispatcher.call(Call("dial_status", params, campaign=check_campaign(campaign)))
         )
 
+    async def dial_status(
+        self,
+        campaign: str,
+        *,
+        receiver: Expecting,
+        callback_base: str,
+        timeout: float = 600.0,  # noqa: ASYNC109 - the caller's patience, which begins with the answer
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        status: LeadStatus = "All",
+        dial_status: DialStatus = "All",
+        disposition: str = "ALL",
+        sort_by: Literal[0, 1, 2] = 0,
+    ) -> ExportResult:
+        """Ask for the dial status as ``request_dial_status`` does, and wait for the callback that brings it.
+
+        Parameters
+        ----------
+        receiver: a ``receiver.CallbackReceiver`` of this process, mounted under ``callback_base``.
+        callback_base: public URL under which the service reaches it.
+        timeout: most seconds from the answer to the callback.
+
+        Returns
+        -------
+        What came, all of it: no page tells the body.
+
+        Raises
+        ------
+        CallbackTimeoutError: the request was accepted, and no callback came in time.
+        OzonetelError: as for ``request_dial_status``.
+        """
+        from .dial_status import dial_status as wait_for_export
+
+        async def send(callback_url: str) -> ExportReceipt:
+            return await self.request_dial_status(
+                campaign,
+                callback_url=callback_url,
+                since=since,
+                until=until,
+                status=status,
+                dial_status=dial_status,
+                disposition=disposition,
+                sort_by=sort_by,
+            )
+
+        return await wait_for_export(send, receiver=receiver, callback_base=callback_base, timeout=timeout)
+
     def _chunker(self, endpoint: EndpointName, columns: Sequence[str] | None, leads: Rows) -> ChunkerMaker:
         endpoint_row = self._dispatcher.endpoints[endpoint]
         return chunker_maker(self._config, endpoint_row, columns, leads, datetime.now(self._config.zone))
-
-
-class LegacyClient:
-    """The deprecated GET endpoints, for accounts that have nothing else; reached as ``client.legacy``.
-
-    Each request goes out once, on a connection of its own: by itself aiohttp sends a GET again when its connection
-    drops.
-    """
-
-    def __init__(self, config: ClientConfig, dispatcher: Dispatcher) -> None:
-        self._config = config
-        self._dispatcher = dispatcher
-
-    async def add_lead(
-        self,
-        campaign: str,
-        lead: Lead,
-        *,
-        action: Action | None = None,
-        check_duplicate: bool | None = None,
-        queue_priority: int = 0,
-        max_wait: float | None = None,
-    ) -> LeadReceipt:
-        """Add one lead by the deprecated GET; parameters and errors as for ``OzonetelClient.add_lead``."""
-        warnings.warn(_DEPRECATED, DeprecationWarning, stacklevel=2)
-        now = datetime.now(self._config.zone)
-        params = legacy_add_params(self._config, lead, now, action=action, check_duplicate=check_duplicate)
-        call = Call("legacy_add", params, campaign=check_campaign(campaign), priority=queue_priority, max_wait=max_wait)
-        return lead_receipt(await self._dispatcher.call(call))
-
-    async def schedule_leads(
-        self, campaign: str, leads: Rows, *, columns: Sequence[str] | None = None
-    ) -> ScheduleReport:
-        """Schedule leads by the deprecated GET; parameters and results as for ``OzonetelClient.schedule_leads``."""
-        warnings.warn(_DEPRECATED, DeprecationWarning, stacklevel=2)
-        endpoint = self._dispatcher.endpoints["legacy_schedule"]
-        chunker = chunker_maker(self._config, endpoint, columns, leads, datetime.now(self._config.zone))
-        return await schedule_rows(self._dispatcher, "legacy_schedule", check_campaign(campaign), leads, chunker, {})
 
 
 async def _take_at_most(leads: Rows, limit: int) -> list[Row]:
@@ -429,6 +442,3 @@ async def _take_at_most(leads: Rows, limit: int) -> list[Row]:
             f"leads must hold 1 to {limit} rows, got {'more' if rows else 'none'}; upload() takes any number"
         )
     return rows
-
-
-_DEPRECATED = "the service has announced the end of its GET endpoints for 2024; use the client's own methods"

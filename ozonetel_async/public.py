@@ -1,6 +1,6 @@
 """Every public name in one place; the package itself hands them out on first use."""
 
-from .client import LegacyClient, OzonetelClient, QueueFigures
+from .client import OzonetelClient, QueueFigures
 from .config import Dialect, Limits, RateLimit, RetryPolicy, Timeouts
 from .errors import (
     AuthenticationError,
@@ -20,6 +20,7 @@ from .errors import (
     RateLimitedError,
     RequestRejectedError,
 )
+from .legacy import LegacyClient
 from .models import (
     BatchReceipt,
     BatchResult,

@@ -34,7 +34,7 @@ ORDER = (
     *("pace", "scheduler", "transport", "auth", "dispatch"),
     *("wal", "store", "journal", "journal_folder", "ledger"),
     # verbs
-    *("rejects", "upload", "schedule"),
+    *("rejects", "upload", "schedule", "legacy"),
     # what comes back later
     *("links", "download", "verdicts", "durable", "expectations", "dial_status", "incoming", "asgi", "receiver"),
     # the door
