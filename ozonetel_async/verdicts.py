@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .callbacks import SecretUrl
 from .download import fetch
@@ -231,9 +232,18 @@ def _leads_of(db: sqlite3.Connection, file: Path, index: int) -> list[FailedLead
 
 
 async def add_verdicts(report: UploadReport, journal: Journal) -> None:
-    """Write into ``report`` what the callbacks have told of its batches so far."""
-    results = [entry.settlement.result for entry in await journal.entries()]
-    settled = [result for result in results if result is not None]
+    """Write into ``report`` what the callbacks have told of its batches so far.
+
+    A batch whose answer was lost, and whose callback came, is an accepted one.
+    """
+    entries = {entry.index: entry for entry in await journal.entries()}
+    settled = [entry.settlement.result for entry in entries.values() if entry.settlement.result is not None]
+    for place, batch in enumerate(report.batches):
+        entry = entries.get(batch.index)
+        if batch.outcome == "unknown" and entry is not None and entry.state == "accepted":
+            report.batches[place] = replace(batch, outcome="accepted", transaction_id=entry.transaction_id, error=None)
+            report.rows_unknown -= batch.rows
+            report.rows_accepted += batch.rows
     report.batches_settled = len(settled)
     report.batches_overdue = await journal.unsettled()
     report.rows_added = sum(result.processed or 0 for result in settled)
