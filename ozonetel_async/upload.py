@@ -161,6 +161,8 @@ class Upload:
         failure: BaseException | None
         watcher = None if self._stop_event is None else asyncio.create_task(self._watch(self._stop_event))
         try:
+            if self._stop_event is not None and self._stop_event.is_set():
+                self._refuse("asked to stop")  # before a row is taken
             self._progress()
             await self._consume()
             failure = self._intake.failure
