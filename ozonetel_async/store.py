@@ -179,13 +179,18 @@ class Store:
     async def close(self) -> None:
         """Finish what was asked for, and let go of the file; idempotent.
 
-        Cancelling the call does not keep that from happening.
+        Cancelling the call does not keep that from happening; the call ends when it has, unless it is cancelled again.
         """
         self._check_loop()
         if not self._closing:
             self._closing = True
             self._jobs.put(None)
-        await asyncio.shield(self._ended)
+        try:
+            await asyncio.shield(self._ended)
+        except asyncio.CancelledError:
+            # Who cancels an upload expects to find the file free; only who cancels twice does not wait for that.
+            await asyncio.shield(self._ended)
+            raise
         self._thread.join()
 
     def _check_loop(self) -> None:
