@@ -341,13 +341,14 @@ async def test_a_closed_client_says_so(sim: Simulator, connect: Connect) -> None
     assert not sim.log
 
 
-async def test_another_event_loop_is_told_so(client: OzonetelClient) -> None:
+@pytest.mark.parametrize("verb", ["add_lead", "add_batch"])
+async def test_another_event_loop_is_told_so(client: OzonetelClient, verb: str) -> None:
     await add(client)
     caught: list[BaseException] = []
 
     def elsewhere() -> None:
         try:
-            asyncio.run(add(client))
+            asyncio.run(getattr(client, verb)("Diwali", LEAD if verb == "add_lead" else [LEAD]))
         except BaseException as error:
             caught.append(error)
 

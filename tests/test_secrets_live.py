@@ -6,12 +6,15 @@ import asyncio
 import gc
 import logging
 import pickle
+import re
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import pytest
+from aioresponses import aioresponses
 from msgspec.structs import replace
 
 from ozonetel_async import (
@@ -24,7 +27,7 @@ from ozonetel_async import (
 )
 from ozonetel_async.testing import Fault, Simulator
 
-from .conftest import Connect, RawServer, eventually, http, never
+from .conftest import EAGER, Connect, RawServer, eventually, http, never
 
 pytestmark = [
     pytest.mark.usefixtures("no_tasks_left"),
@@ -217,6 +220,43 @@ async def test_nothing_shows_when_a_body_cannot_be_written(connect: Connect, ear
                 assert isinstance(outcome, OzonetelError)
                 check(everything_said(outcome), server.url)
     check("\n".join(ears.heard))
+
+
+TEXT = f"Can not write request body for https://host/path?api_key={KEY}&PhoneNumber={PHONE}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        aiohttp.ClientOSError(32, TEXT),
+        aiohttp.ServerDisconnectedError(TEXT),
+        aiohttp.InvalidURL(TEXT),
+        aiohttp.ConnectionTimeoutError(TEXT),
+        aiohttp.ClientPayloadError(TEXT),
+        OSError(TEXT),
+        OSError(104, TEXT),
+        TimeoutError(TEXT),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_the_texts_of_others_are_not_passed_on(replies: aioresponses, ears: Ears, error: Exception) -> None:
+    replies.get(re.compile(".*"), exception=error, repeat=True)
+    async with OzonetelClient(KEY, "user", retry=EAGER) as client:
+        outcome = await fate(CALLS["legacy_add"](client))
+    assert isinstance(outcome, OzonetelError)
+    check(everything_said(outcome))
+    check("\n".join(ears.heard))
+
+
+async def test_a_token_of_any_form_does_not_show(replies: aioresponses, ears: Ears) -> None:
+    token = "opaque-and-secret"
+    replies.post(re.compile(".*/generateToken"), body=f'{{"token":"{token}"}}')
+    replies.post(re.compile(".*/AddCampaignData"), body=f'{{"status":"error","message":"what is {token}"}}')
+    async with OzonetelClient(KEY, "user", auth="token") as client:
+        outcome = await fate(CALLS["add"](client))
+    assert isinstance(outcome, OzonetelError)
+    check(everything_said(outcome), token)
+    check("\n".join(ears.heard), token)
 
 
 async def test_nothing_shows_of_callers_that_wait_or_are_cut_off(connect: Connect, ears: Ears) -> None:

@@ -22,7 +22,11 @@ from ozonetel_async import (
     RetryPolicy,
     Timeouts,
 )
+from ozonetel_async.config import ClientConfig, Credentials
+from ozonetel_async.endpoints import endpoint_table
 from ozonetel_async.testing import Fault, Simulator
+from ozonetel_async.transport import Transport
+from ozonetel_async.wire import build
 
 from .conftest import (
     ADDED,
@@ -307,6 +311,17 @@ async def test_a_closed_session_is_a_mistake_of_the_caller_and_costs_no_place(co
     with pytest.raises(ConfigurationError, match="session passed to the client is closed"):
         await client.add_lead("Diwali", LEAD)
     assert client.queues["add"].free == 100
+
+
+async def test_nothing_is_opened_after_close(sim: Simulator) -> None:
+    transport = Transport(Timeouts())
+    config = ClientConfig(credentials=Credentials("key", "user"), base_url=sim.base_url)
+    request = build(endpoint_table(config.dialect)["add"], config, {})
+    await transport.send(request)
+    await transport.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        await transport.send(request)
+    assert len(sim.log) == 1
 
 
 # -- what stays behind --------------------------------------------------------------------------------------------
