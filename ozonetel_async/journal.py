@@ -46,7 +46,6 @@ CREATE TABLE batches (
     read INTEGER NOT NULL,           -- rows it accounts for, invalid ones included
     invalid TEXT NOT NULL,           -- JSON list: numbers of the invalid rows
     digest BLOB NOT NULL,            -- of the body
-    body BLOB NOT NULL,              -- the encoded bulkData
     token TEXT,                      -- the callback token, to compare with
     token_hash BLOB UNIQUE,          -- its SHA-256, to find it by without telling how much of a guess is right
     -- Checked also when a journal is opened, so that a damaged one is not taken for one to send again.
@@ -58,6 +57,8 @@ CREATE TABLE batches (
     failed_file TEXT,                -- what became of the list of failed rows
     changed REAL NOT NULL            -- POSIX time
 );
+-- On their own, since a change of a row writes all of the row anew.
+CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE failed_rows (
     batch INTEGER NOT NULL,
     row INTEGER,                     -- 1-based, among the rows handed in; NULL when it cannot be told
@@ -179,22 +180,17 @@ class Journal:
         """A batch's encoded bulkData and its callback token."""
         return await self._store.run(lambda db: _read_body(db, self.path, index))
 
-    async def plan(self, batch: Batch, invalid: Iterable[int], token: str | None) -> None:
-        """Write a batch ahead of its sending; only then may it be sent."""
-        values = (
-            batch.index,
-            batch.first_row,
-            batch.last_row,
-            batch.rows,
-            batch.read,
-            msgspec.json.encode(list(invalid)).decode(),
-            _digest(batch.payload),
-            batch.payload,
-            token,
-            None if token is None else _hash(token),
-            time.time(),
-        )
-        await self._store.run(lambda db: _insert(db, values))
+    async def plan(self, batch: Batch, invalid: Iterable[int], token: str | None, *, sent: bool = False) -> None:
+        """Write a batch ahead of its sending; only then may it be sent.
+
+        Batches must come in their order, without gaps. With ``sent`` the batch is marked as sent at once.
+
+        Raises
+        ------
+        JournalError: it could not be written, or one before it could not.
+        """
+        rows = list(invalid)
+        await self._store.run(lambda db: _insert(db, self.path, batch, rows, token, "sent" if sent else "pending"))
 
     async def mark(self, index: int, state: Literal["pending", "sent"]) -> None:
         """Note that a batch's request is about to leave, or that it is known not to have been applied."""
@@ -339,7 +335,8 @@ def _read_header(db: sqlite3.Connection) -> Header:
 
 
 def _read_body(db: sqlite3.Connection, path: Path, index: int) -> tuple[bytes, str | None]:
-    body, digest, token = db.execute("SELECT body, digest, token FROM batches WHERE id = ?", (index,)).fetchone()
+    ((digest, token),) = db.execute("SELECT digest, token FROM batches WHERE id = ?", (index,)).fetchall()
+    body = next((row[0] for row in db.execute("SELECT body FROM bodies WHERE id = ?", (index,))), None)
     if not isinstance(body, bytes) or _digest(body) != digest:
         raise _damaged(path, f"the body of batch {index} is not what was written")
     return body, token
@@ -365,12 +362,33 @@ def _read_entries(db: sqlite3.Connection) -> list[Entry]:
     ]
 
 
-def _insert(db: sqlite3.Connection, values: tuple[object, ...]) -> None:
+def _insert(
+    db: sqlite3.Connection, path: Path, batch: Batch, invalid: list[int], token: str | None, state: BatchState
+) -> None:
+    expected = db.execute("SELECT coalesce(max(id), -1) + 1 FROM batches").fetchone()[0]
+    if batch.index != expected:
+        raise JournalError(
+            f"journal {path.name}: batch {expected} is missing, so batch {batch.index} cannot be written"
+        )
+    values = (
+        batch.index,
+        batch.first_row,
+        batch.last_row,
+        batch.rows,
+        batch.read,
+        msgspec.json.encode(invalid).decode(),
+        _digest(batch.payload),
+        token,
+        None if token is None else _hash(token),
+        state,
+        time.time(),
+    )
     db.execute(
-        "INSERT INTO batches (id, first_row, last_row, rows, read, invalid, digest, body, token, token_hash, changed,"
-        " state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
+        "INSERT INTO batches (id, first_row, last_row, rows, read, invalid, digest, token, token_hash, state, changed)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         values,
     )
+    db.execute("INSERT INTO bodies VALUES (?, ?)", (batch.index, batch.payload))
 
 
 def _set_state(

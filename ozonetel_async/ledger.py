@@ -40,7 +40,7 @@ class Ledger:
         self._callback_base = callback_base
         self._expected = deque(entries)
         self._invalid: list[int] = []
-        self._tokens: dict[int, str | None] = {}  # of the batches planned and not yet sent by this run
+        self._marked: set[int] = set()  # batches written as sent before their turn to be sent had come
         self.verified: deque[Entry] = deque()
         """Journaled batches that this run's input has produced again."""
 
@@ -78,23 +78,32 @@ class Ledger:
                 "which is journaled already; nothing was sent. Give it the same input, or begin a new journal"
             )
 
-    async def plan(self, batch: Batch) -> None:
-        """Write a new batch ahead of its sending."""
-        token = None if self._callback_base is None else new_token()
-        await self.journal.plan(batch, self._take_invalid(batch), token)
-        self._tokens[batch.index] = token
+    async def prepare(self, batch: Batch, call: Call, *, at_once: bool) -> None:
+        """Write a new batch ahead or fetch a journaled one; give ``call`` its callback URL, have it note its sends.
 
-    async def prepare(self, batch: Batch, call: Call) -> None:
-        """Give ``call`` the journaled bytes and the batch's own callback URL, and have it write down its sends."""
+        New batches must come in their order.
+
+        Parameters
+        ----------
+        at_once: whether a new batch can be sent right away; then one write does for "planned" and "sent".
+        """
         index = batch.index
-        if index in self._tokens:
-            token = self._tokens.pop(index)
+        if batch.payload:
+            token = None if self._callback_base is None else new_token()
+            self._marked.update([index] if at_once else [])
+            await self.journal.plan(batch, self._take_invalid(batch), token, sent=at_once)
         else:
             call.payload, token = await self.journal.body(index)
         if token is not None and self._callback_base is not None:
             call.params = {**call.params, "callBackUrl": callback_url(self._callback_base, token)}
-        call.before_send = partial(self.journal.mark, index, "sent")
+        call.before_send = partial(self._mark_sent, index)
         call.not_applied = partial(self.journal.mark, index, "pending")
+
+    async def _mark_sent(self, index: int) -> None:
+        if index in self._marked:
+            self._marked.remove(index)
+        else:
+            await self.journal.mark(index, "sent")
 
     async def conclude(self, batch: Batch, outcome: Outcome | Literal["accepted"], text: str) -> None:
         """Write down a batch's fate, with its transaction id when accepted, else with the error's text."""

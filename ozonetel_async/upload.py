@@ -230,12 +230,6 @@ class Upload:
                 self._ledger.recognise(batch)
             else:
                 self._take_up(self._ledger)
-                try:
-                    await self._ledger.plan(batch)
-                except JournalError as failure:
-                    # Not written ahead, so not to be sent; what is on its way already is finished.
-                    self._refuse(_text(failure))
-                    continue
                 self._ready.append(batch)
             self._fresh.popleft()
         await self._start_ready()
@@ -319,7 +313,7 @@ class Upload:
         self._calls[task] = call
         try:
             if self._ledger is not None:
-                await self._ledger.prepare(batch, call)
+                await self._ledger.prepare(batch, call, at_once=self._may_go_at_once())
             reply = await self._deliver(call)
         except asyncio.CancelledError:
             outcome: Outcome = "unknown" if call.may_be_applied else "not_sent"
@@ -336,6 +330,11 @@ class Upload:
             await self._conclude(batch, "accepted", transaction_id=ticket)
         finally:
             self.report.requests += call.sends
+
+    def _may_go_at_once(self) -> bool:
+        """Whether every call of this upload that is not on the wire yet, the newest one too, would find a free slot."""
+        waiting = sum(call is not None and not call.on_wire for call in self._calls.values())
+        return not self._queue.waiting and waiting <= self._queue.free
 
     async def _conclude(
         self, batch: Batch, outcome: BatchOutcome, *, transaction_id: str | None = None, error: str | None = None

@@ -176,7 +176,9 @@ def _store(db: sqlite3.Connection, index: int, matches: list[Match], state: str)
 
 
 def _read_sent(db: sqlite3.Connection, path: Path, index: int) -> _Sent:
-    values = db.execute("SELECT last_row, read, invalid, body FROM batches WHERE id = ?", (index,)).fetchone()
+    values = db.execute(
+        "SELECT last_row, read, invalid, body FROM batches JOIN bodies USING (id) WHERE id = ?", (index,)
+    ).fetchone()
     last_row, read, invalid, body = values
     try:
         left_out = set(msgspec.json.decode(invalid, type=list[int]))

@@ -150,6 +150,14 @@ async def test_the_same_batch_is_not_planned_twice(journal: Journal) -> None:
     assert len(await journal.entries()) == 1
 
 
+async def test_batches_are_planned_without_gaps_and_may_be_sent_at_once(journal: Journal) -> None:
+    await journal.plan(batch(0), [], None, sent=True)
+    with pytest.raises(JournalError, match="batch 1 is missing, so batch 2 cannot be written"):
+        await journal.plan(batch(2), [], None)
+    await journal.plan(batch(1), [], None)
+    assert [one.state for one in await journal.entries()] == ["sent", "pending"]
+
+
 async def test_invalid_rows_stand_with_the_batch_that_accounts_for_them(journal: Journal) -> None:
     await journal.plan(batch(0), [3, 7], None)
     assert await journal.run(lambda db: db.execute("SELECT invalid FROM batches").fetchone()[0]) == "[3,7]"
@@ -373,7 +381,7 @@ async def test_a_damaged_body_that_will_not_be_sent_again_does_no_harm(path: Pat
     "statement",
     [
         "UPDATE batches SET state = 'bccepted' WHERE id = 0",
-        "UPDATE batches SET body = 'text' WHERE id = 4",
+        "UPDATE bodies SET body = 'text' WHERE id = 4",
         "UPDATE header SET value = '{\"campaign\": 5}'",
         "UPDATE header SET value = x'ff00'",
         "DELETE FROM header",

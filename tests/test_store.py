@@ -257,14 +257,20 @@ async def test_a_cancelled_close_lets_go_of_the_file_all_the_same(path: Path) ->
     with writing(path):
         work = asyncio.ensure_future(store.run(insert(1)))
         await asyncio.sleep(0)
-        closing_it = asyncio.ensure_future(store.close())
+        closings = [asyncio.ensure_future(store.close()) for _ in range(2)]
         await asyncio.sleep(0)
-        closing_it.cancel()
+        for one in closings:
+            one.cancel()
+        await asyncio.sleep(0)
+        closings[1].cancel()
         with pytest.raises(asyncio.CancelledError):
-            await closing_it
+            await closings[1]  # cancelled twice, it does not wait
+        assert not closings[0].done()
+    with pytest.raises(asyncio.CancelledError):
+        await closings[0]
     assert await work == 1
-    await eventually(lambda: not store._thread.is_alive())
     Lock(path).close()
+    await eventually(lambda: not store._thread.is_alive())
 
 
 async def test_after_close_there_is_an_error_and_no_wait(store: Store) -> None:

@@ -357,7 +357,7 @@ async def test_cancelling_stops_all_downloads_and_keeps_what_is_stored(no_tasks_
 async def test_an_error_of_the_journal_is_raised_as_it_is(no_tasks_left: None, tmp_path: Path) -> None:
     path = tmp_path / "x.journal"
     journal = await journal_of(path, [job(index) for index in range(3)])
-    await journal.run(lambda db: db.execute("UPDATE batches SET body = ? WHERE id = 1", (b"{}",)).close())
+    await journal.run(lambda db: db.execute("UPDATE bodies SET body = ? WHERE id = 1", (b"{}",)).close())
     with pytest.raises(JournalError, match="batch 1"):
         await collect_failed_rows(journal, fetch=giving(ONE))
     await journal.close()
@@ -368,10 +368,10 @@ async def test_an_error_of_the_journal_is_raised_as_it_is(no_tasks_left: None, t
 @pytest.mark.parametrize(
     "change",
     [
-        ("UPDATE batches SET body = ?", b'{"map":["Name"],"data":[["a"],["b"],["c"]]}'),
-        ("UPDATE batches SET body = ?", b'{"map":["PhoneNumber"],"data":[["1"],["2"]]}'),
-        ("UPDATE batches SET body = ?", b'{"map":["PhoneNumber","Name"],"data":[["1"],["2"],["3"]]}'),
-        ("UPDATE batches SET body = ?", b"\xff"),
+        ("UPDATE bodies SET body = ?", b'{"map":["Name"],"data":[["a"],["b"],["c"]]}'),
+        ("UPDATE bodies SET body = ?", b'{"map":["PhoneNumber"],"data":[["1"],["2"]]}'),
+        ("UPDATE bodies SET body = ?", b'{"map":["PhoneNumber","Name"],"data":[["1"],["2"],["3"]]}'),
+        ("UPDATE bodies SET body = ?", b"\xff"),
         ("UPDATE batches SET invalid = ?", "[2]"),
         ("UPDATE batches SET invalid = ?", "nonsense"),
         ("UPDATE batches SET read = ?", 4),
