@@ -193,9 +193,12 @@ class CallbackReceiver:
         response = web.Response(status=status, text=REASONS[status])
         if status == 405:
             response.headers["Allow"] = ALLOW
-        if status != 200:
-            # The rest of the body may be unread, and may never end.
+        if status != 200 and not request.content.at_eof():
+            # The rest of the body may never end, and aiohttp's server would read on for tens of seconds.
             response.force_close()
+            await response.prepare(request)
+            await response.write_eof()
+            request.protocol.force_close()
         return response
 
 
