@@ -243,6 +243,8 @@ class NameCheck(TextCheck):
     _right = "right would be letters A to Z, digits, blanks and _ ( ) . + $ % - :"
 
     def one(self, cell: object) -> Value:
+        if type(cell) is str and self.grammar.fullmatch(cell):
+            return cell
         if isinstance(cell, int):
             raise BadCell(f"{shape(cell)}; {self._right}, as text")
         return super().one(cell)
@@ -413,6 +415,8 @@ class ExtraCheck(TextCheck):
         self._dates = DateCheck(bounds)
 
     def one(self, cell: object) -> Value:
+        if type(cell) is str and self.grammar.fullmatch(cell):
+            return cell
         if isinstance(cell, bool):
             raise BadCell(f"{shape(cell)}; {self._right}")
         if isinstance(cell, int):

@@ -21,7 +21,7 @@ from msgspec import Struct
 from msgspec.json import Encoder
 
 from .cells import BadCell, Bounds, ColumnCheck, DateCheck, ExtraCheck, TextCheck, Value, shape
-from .columns import Layout, check_for, columns_fault, extra_fault, label, lead_columns, request_field_fault
+from .columns import Layout, check_for, columns_fault, label, lead_columns, single_extra_fault
 from .config import Dialect
 from .errors import ConfigurationError, InvalidLeadError
 from .frames import NOT_A_ROW, Columns, Desk, Faults, FixedFrame, LeadFrame, RaggedRow, is_sequence
@@ -326,12 +326,12 @@ def _extra_check(zone: ZoneInfo) -> ExtraCheck:
 
 
 def _extra_cells(extra: object, zone: ZoneInfo) -> dict[str, Value]:
-    if not isinstance(extra, Mapping):
+    if type(extra) is not dict and not isinstance(extra, Mapping):
         raise BadCell(f"{shape(extra)}; right would be a mapping of column names to cells")
     check = _extra_check(zone)
     sent: dict[str, Value] = {}
     for name, cell in extra.items():
-        if (fault := extra_fault(name, "bulk") or request_field_fault(name)) is not None:
+        if (fault := single_extra_fault(name)) is not None:
             raise InvalidLeadError(label(name), fault)
         try:
             value = check.one(cell)

@@ -49,7 +49,7 @@ __all__ = [
     "label",
     "lead_columns",
     "name_fault",
-    "request_field_fault",
+    "single_extra_fault",
 ]
 
 Layout: TypeAlias = Literal["bulk", "schedule"]
@@ -137,8 +137,6 @@ def name_fault(name: object, layout: Layout) -> str | None:
     return None
 
 
-# Of a process's few column names each is asked about once per lead.
-@lru_cache(maxsize=1024, typed=True)
 def extra_fault(name: object, layout: Layout) -> str | None:
     """Why ``name`` cannot be the name of a lead's extra column, or None when it can."""
     if name in lead_columns(layout).values():
@@ -146,10 +144,14 @@ def extra_fault(name: object, layout: Layout) -> str | None:
     return name_fault(name, layout)
 
 
+# Each of a process's few column names is asked about once per lead.
 @lru_cache(maxsize=1024, typed=True)
-def request_field_fault(name: str) -> str | None:
-    """Why a single lead's extra would overwrite a field of its request, or None when it would not."""
-    return "this is a field of the request itself, not of the lead" if _squeezed(name) in _REQUEST_FIELDS else None
+def single_extra_fault(name: object) -> str | None:
+    """``extra_fault`` for a lead sent alone, whose columns stand beside the fields of its request."""
+    fault = extra_fault(name, "bulk")
+    if fault is None and isinstance(name, str) and _squeezed(name) in _REQUEST_FIELDS:
+        fault = "this is a field of the request itself, not of the lead"
+    return fault
 
 
 def columns_fault(names: Sequence[object], layout: Layout) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Literal, NoReturn, TypeAlias, cast
+from typing import Literal, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -109,7 +109,7 @@ def _lead_params(
     if not isinstance(lead, Lead):
         raise ConfigurationError(f"lead must be a Lead, got {type(lead).__name__}; write Lead(phone_number, …)")
     fields = check_lead(lead, dialect=config.dialect, zone=config.zone, now=now, skip_name_validation=skip_name)
-    params = {names[field]: cast(Param, value) for field, value in fields.items() if field in names}
+    params: dict[str, Param] = {names[field]: value for field, value in fields.items() if field in names}  # type: ignore[misc]
     # Not lead.extra: cells that are missing or empty have been left out.
     for column, cell in fields.get("extra", {}).items():
         if column.casefold() in _RESERVED or column in params:

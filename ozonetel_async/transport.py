@@ -7,6 +7,7 @@ import io
 import os
 import socket
 import ssl
+from functools import partial
 from types import SimpleNamespace
 from typing import Final
 
@@ -91,8 +92,19 @@ class Transport:
         OutcomeUnknownError: it may have arrived, but no complete answer came back.
         """
         failure: OzonetelError
+        body = request.body
         try:
-            return await self._exchange(request)
+            async with self._session(request.kept_alive).request(
+                request.method,
+                URL(request.url, encoded=True),
+                data=io.BytesIO(body) if body is not None and len(body) > _SLICED_BODY else body,
+                headers=request.headers,
+                allow_redirects=False,
+                raise_for_status=False,
+                timeout=self._timeout,
+            ) as response:
+                read = response.read if _is_short(response) else partial(_read_capped, response)
+                return Response(response.status, await read(), response.headers.get("Retry-After"))
         except _NEVER_LEFT as error:
             failure = ConnectError(f"no connection: {_describe(error)}", endpoint=request.endpoint)
         except (aiohttp.ClientError, OSError) as error:
@@ -103,19 +115,6 @@ class Transport:
         # Raised out here so that the error carries no __context__: aiohttp's texts can hold the whole URL, and the
         # URL of the deprecated endpoints holds the key.
         raise failure
-
-    async def _exchange(self, request: Request) -> Response:
-        body = request.body
-        async with self._session(request.kept_alive).request(
-            request.method,
-            URL(request.url, encoded=True),
-            data=io.BytesIO(body) if body is not None and len(body) > _SLICED_BODY else body,
-            headers=request.headers,
-            allow_redirects=False,
-            raise_for_status=False,
-            timeout=self._timeout,
-        ) as response:
-            return Response(response.status, await _read(response), response.headers.get("Retry-After"))
 
     def _session(self, kept_alive: bool) -> aiohttp.ClientSession:
         if self._closed:
@@ -150,10 +149,13 @@ def _open_session(kept_alive: bool) -> aiohttp.ClientSession:
     )
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+def _is_short(response: aiohttp.ClientResponse) -> bool:
+    """Whether the headers promise an answer that is short enough, and do not hide its length."""
     length = response.content_length
-    if length is not None and length <= _MAX_REPLY and "Content-Encoding" not in response.headers:
-        return await response.read()
+    return length is not None and length <= _MAX_REPLY and "Content-Encoding" not in response.headers
+
+
+async def _read_capped(response: aiohttp.ClientResponse) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in response.content.iter_any():
