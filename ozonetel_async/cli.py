@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import os
-import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+import textwrap
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
 from msgspec import Struct
 
-from . import cli_demo, cli_simulate, cli_upload
+from . import (
+    cli_demo,
+    cli_dial_status,
+    cli_failed_rows,
+    cli_job,
+    cli_receive,
+    cli_resume,
+    cli_schedule,
+    cli_simulate,
+    cli_status,
+    cli_upload,
+)
 from .cli_output import Exit, Screen, streams
-from .errors import OzonetelError
+from .cli_signals import cancel_on_signals
+from .errors import ConfigurationError, InvalidLeadError, JournalError, OzonetelError
 
 __all__ = ["COMMANDS", "Command", "main", "make_parser"]
 
@@ -35,17 +46,67 @@ class Command(Struct, frozen=True):
     summary: one line for the list of commands.
     add_arguments: declares its arguments.
     run: does it; returns the exit code. Interruption arrives as ``asyncio.CancelledError``.
+    keys: of the object that ``--json`` prints, with what they hold.
     """
 
     name: str
     summary: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Screen], Awaitable[int]]
+    keys: Mapping[str, str] = {}
 
 
 COMMANDS = (
-    Command("upload", "upload a CSV file of leads into a campaign", cli_upload.add_arguments, cli_upload.run),
-    Command("demo", "upload a made-up file to a simulator and check the result", cli_demo.add_arguments, cli_demo.run),
+    Command(
+        "upload",
+        "upload a CSV file of leads into a campaign",
+        cli_upload.add_arguments,
+        cli_upload.run,
+        cli_job.JOB_KEYS,
+    ),
+    Command("resume", "continue the upload of a journal", cli_resume.add_arguments, cli_resume.run, cli_job.JOB_KEYS),
+    Command(
+        "status",
+        "show what a journal knows, also while its upload runs",
+        cli_status.add_arguments,
+        cli_status.run,
+        cli_status.STATUS_KEYS,
+    ),
+    Command(
+        "failed-rows",
+        "write the rows that the service did not add into a CSV file",
+        cli_failed_rows.add_arguments,
+        cli_failed_rows.run,
+        cli_failed_rows.FAILED_KEYS,
+    ),
+    Command(
+        "receive",
+        "take in the callbacks of uploads, until Ctrl-C",
+        cli_receive.add_arguments,
+        cli_receive.run,
+        cli_receive.RECEIVE_KEYS,
+    ),
+    Command(
+        "schedule",
+        "have the leads of a CSV file dialled at set times",
+        cli_schedule.add_arguments,
+        cli_schedule.run,
+        cli_schedule.SCHEDULE_KEYS,
+    ),
+    Command(
+        "dial-status",
+        "get a campaign's dial status as a file",
+        cli_dial_status.add_arguments,
+        cli_dial_status.run,
+        cli_dial_status.EXPORT_KEYS,
+    ),
+    Command(
+        "demo",
+        "upload a made-up file to a simulator and check the result",
+        cli_demo.add_arguments,
+        cli_demo.run,
+        cli_demo.DEMO_KEYS,
+    ),
     Command("simulate", "run a simulator of the service", cli_simulate.add_arguments, cli_simulate.run),
 )
 
@@ -54,14 +115,38 @@ environment:
   OZONETEL_API_KEY     API key of the account. There is no argument for it: arguments show in the list of processes.
   OZONETEL_USERNAME    user name of the account
   OZONETEL_BASE_URL    host of the API; default: the domestic host
+  OZONETEL_DIALER_URL  host of the dial-status API; default: the domestic host
 
 exit codes:
-  0    every row was accepted; for demo: every check held; for simulate: ended by Ctrl-C
-  1    some rows were not accepted (invalid, refused or unknown); for demo: a check failed
-  2    wrong usage or configuration, or an unreadable file; nothing was sent
-  3    stopped early: the service would refuse every further request, it cannot be reached, or the input broke off
-  130  interrupted by Ctrl-C or SIGTERM; the report tells what was sent
+  0    all of it: every row accepted and, if callbacks were waited for, added; every failed row found; the export
+       saved; every check of demo held; receive and simulate ended by Ctrl-C
+  1    not all of it: see what is printed
+  2    wrong usage or configuration, an unreadable file or journal; nothing was sent
+  3    stopped early: the service would refuse every further request, it cannot be reached, the input broke off, or
+       an awaited callback did not come
+  130  interrupted by Ctrl-C or SIGTERM. The first lets uploads and schedules finish what is on its way and report;
+       the second ends them at once
 """
+
+
+def _epilog(keys: Mapping[str, str]) -> str:
+    if not keys:
+        return _EPILOG
+    told = {
+        **keys,
+        "exit_code": "as below",
+        "error, message": "in place of most others, when the command failed as a whole",
+    }
+    width = max(map(len, told)) + 2
+    lines = [
+        textwrap.fill(text, 118, initial_indent=f"  {name:<{width}}", subsequent_indent=" " * (width + 2))
+        for name, text in told.items()
+    ]
+    return "\n".join(["keys of --json:", *lines, "", _EPILOG])
+
+
+# Of the user, found before anything is sent. What the service refuses or leaves open is no mistake of usage.
+_MISTAKES = (ConfigurationError, InvalidLeadError, JournalError)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -93,7 +178,7 @@ def make_parser() -> argparse.ArgumentParser:
             command.name,
             help=command.summary,
             description=command.summary.capitalize() + ".",
-            epilog=_EPILOG,
+            epilog=_epilog(command.keys),
             formatter_class=style,
             allow_abbrev=False,
         )
@@ -116,8 +201,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(asyncio.run(_run(args, screen)))
     except OzonetelError as error:
-        screen.fail(error, Exit.USAGE)
-        return Exit.USAGE
+        code = Exit.USAGE if isinstance(error, _MISTAKES) else Exit.STOPPED
+        screen.fail(error, code)
+        return code
     except (KeyboardInterrupt, asyncio.CancelledError):
         screen.complain("interrupted")
         return Exit.INTERRUPTED
@@ -128,10 +214,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(args: argparse.Namespace, screen: Screen) -> int:
-    task = asyncio.current_task()
-    assert task is not None
-    # Not on Windows, and only the main thread may.
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    cancel_on_signals()
     command: Command = args.command
     return await command.run(args, screen)

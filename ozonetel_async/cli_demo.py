@@ -19,8 +19,9 @@ from msgspec import Struct, to_builtins
 
 from .cli_leads import CAMPAIGN_COLUMNS, RENAMES, LeadFile, phone_number, write_leads
 from .cli_output import Exit, Facts, Screen
+from .cli_report import report_facts, report_values
+from .cli_service import add_output_arguments
 from .cli_simulate import seconds
-from .cli_upload import report_facts
 from .cli_watch import OnProgress, Watcher
 from .client import OzonetelClient
 from .config import Limits, RateLimit
@@ -31,7 +32,9 @@ from .sources import read_csv
 if TYPE_CHECKING:
     from .testing import Simulator
 
-__all__ = ["Check", "Run", "add_arguments", "checks", "run"]
+__all__ = ["DEMO_KEYS", "Check", "Run", "add_arguments", "checks", "run"]
+
+DEMO_KEYS: Final = {"report": "as upload prints it", "checks": "statement, holds, figures"}
 
 _CAMPAIGN: Final = "Diwali"
 _ZONE: Final = "Asia/Kolkata"
@@ -57,8 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=1, help="another seed makes another file (default: 1)")
     parser.add_argument("--keep", metavar="DIRECTORY", help="keep leads.csv and rejects.csv there")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    add_output_arguments(parser)
 
 
 def _rows(text: str) -> int:
@@ -112,7 +114,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     if args.keep is not None:
         screen.say(f"kept: leads.csv and rejects.csv in {args.keep}")
     screen.say("Every row is accounted for." if good else "A check failed: rows were lost, doubled or miscounted.")
-    screen.result({"report": to_builtins(done.report), "checks": to_builtins(results), "exit_code": int(code)})
+    screen.result({"report": report_values(done.report), "checks": to_builtins(results), "exit_code": int(code)})
     return code
 
 

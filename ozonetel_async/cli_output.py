@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from time import monotonic
-from typing import Final, Protocol, TextIO
+from typing import BinaryIO, Final, Protocol, TextIO
 
 from msgspec import Struct, json
 
-from .errors import OzonetelError
+from .errors import ConfigurationError, OzonetelError
 
 __all__ = ["Exit", "Facts", "Meter", "Progress", "Screen", "duration", "streams"]
 
@@ -46,6 +46,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     requests: requests whose fate is known.
     next_free_in: seconds until the rate limit lets the next request start.
     seconds_left: seconds until the end, or None when ``total`` is.
+    waiting: what is waited for when no request is left to send, shown in place of the pace.
     """
 
     done: int
@@ -55,6 +56,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     requests: int
     next_free_in: float
     seconds_left: float | None
+    waiting: str | None = None
 
     def line(self) -> str:
         """All of it as one line of text."""
@@ -67,7 +69,9 @@ class Progress(Struct, frozen=True, kw_only=True):
         return f"{self.done:,}{extent} rows: {states or 'nothing decided yet'}"
 
     def pace(self) -> str:
-        """The requests, the rate limit and the time left, as text."""
+        """The requests, the rate limit and the time left, or what is waited for, as text."""
+        if self.waiting is not None:
+            return self.waiting
         slot = "next slot free now" if self.next_free_in <= 0 else f"next slot in {self.next_free_in:.1f} s"
         left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
         return f"{self.requests:,} requests, {slot}{left}"
@@ -135,6 +139,11 @@ class Screen:
         if self._as_json:
             self._write(self._out, json.encode(value).decode())
 
+    def note(self, text: str) -> None:
+        """Write one line beside the result, for people who watch."""
+        if not self._quiet:
+            self._write(self._err, text)
+
     def complain(self, text: str) -> None:
         """Write one line about what went wrong."""
         self._write(self._err, f"ozonetel: {text}")
@@ -143,6 +152,29 @@ class Screen:
         """Write the error that ended the command."""
         self.complain(f"error: {error}")
         self.result({"error": type(error).__name__, "message": str(error), "exit_code": exit_code})
+
+    @contextlib.contextmanager
+    def file(self, path: str) -> Iterator[BinaryIO]:
+        """A file to write a result into, ``-`` for stdout; what breaks off leaves no half of a regular file.
+
+        Raises
+        ------
+        ConfigurationError: it cannot be written.
+        """
+        try:
+            if path == "-":
+                yield self._out.buffer
+                self._out.flush()
+            elif os.path.exists(path) and not os.path.isfile(path):
+                with open(path, "wb") as file:
+                    yield file
+            else:
+                with _replacing(path) as file:
+                    yield file
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise ConfigurationError(f"cannot write {path}: {error.strerror or error}") from None
 
     @contextlib.contextmanager
     def meter(self) -> Iterator[Meter]:
@@ -158,6 +190,21 @@ class Screen:
     def _write(self, stream: TextIO, text: str) -> None:
         stream.write(f"{text}\n")
         stream.flush()
+
+
+@contextlib.contextmanager
+def _replacing(path: str) -> Iterator[BinaryIO]:
+    # Through a link, or the link would be replaced by a file.
+    path = os.path.realpath(path)
+    part = f"{path}.part"
+    try:
+        with open(part, "wb") as file:
+            yield file
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
 
 
 class _NoMeter:

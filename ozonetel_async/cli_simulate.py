@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .cli_output import Exit, Screen
 from .errors import ConfigurationError
 
-__all__ = ["add_arguments", "latency", "run"]
+if TYPE_CHECKING:
+    from .testing import Simulator
+
+__all__ = ["add_arguments", "latency", "run", "seconds", "start"]
 
 _WINDOW_KINDS: Final = ("sliding", "calendar", "first_request", "token_bucket")
 
@@ -81,10 +84,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     for campaign in args.campaign:
         name, _, columns = campaign.partition(":")
         simulator.campaign(name, columns=[column for column in columns.split(",") if column])
-    try:
-        await simulator.start()
-    except OSError as error:
-        raise ConfigurationError(f"cannot listen on {args.host}:{args.port}: {error.strerror or error}") from None
+    await start(simulator)
     screen.say(f"simulator at {simulator.base_url}, campaigns: {', '.join(simulator.campaigns)}; Ctrl-C ends it")
     screen.say()
     for name, value in (
@@ -100,3 +100,12 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         screen.say()
         screen.say(repr(simulator))
     return Exit.OK
+
+
+async def start(simulator: Simulator) -> None:
+    """Have a simulator listen; a port that is taken is the user's mistake."""
+    try:
+        await simulator.start()
+    except OSError as error:
+        where = f"{simulator.settings.host}:{simulator.settings.port}"
+        raise ConfigurationError(f"cannot listen on {where}: {error.strerror or error}") from None

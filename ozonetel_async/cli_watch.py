@@ -79,6 +79,7 @@ class Watcher:
     queue, limit: the bulk queue and its rate limit.
     total: rows in the input, None when nobody knows.
     exact: whether ``total`` is more than an estimate.
+    earlier: what earlier runs have done, shown until the upload has caught up with it.
 
     Attributes
     ----------
@@ -86,7 +87,14 @@ class Watcher:
     """
 
     def __init__(
-        self, meter: Meter, queue: QueueFigures, limit: RateLimit, total: int | None, *, exact: bool = False
+        self,
+        meter: Meter,
+        queue: QueueFigures,
+        limit: RateLimit,
+        total: int | None,
+        *,
+        exact: bool = False,
+        earlier: UploadReport | None = None,
     ) -> None:
         self.report: UploadReport | None = None
         self._meter = meter
@@ -94,6 +102,7 @@ class Watcher:
         self._limit = limit
         self._total = total
         self._exact = exact
+        self._earlier = earlier or UploadReport(campaign="")
 
     async def watch(self, upload: Callable[[OnProgress], Awaitable[UploadReport]]) -> UploadReport:
         """Run ``upload``, handing it its ``on_progress``; what it raises is passed on, and ``report`` is final then."""
@@ -120,7 +129,9 @@ class Watcher:
 
     def progress(self) -> Progress:
         """Where the upload stands now."""
-        report = self.report or UploadReport(campaign="")
+        report = self.report
+        if report is None or report.rows_read < self._earlier.rows_read:
+            report = self._earlier
         return Progress(
             done=report.rows_read,
             total=self._total,

@@ -1,0 +1,79 @@
+"""An upload's report, for people and for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import to_builtins
+
+from .cli_output import Facts, Screen, duration
+from .config import RateLimit
+from .models import UploadReport
+
+__all__ = ["REPORT_KEYS", "report_facts", "report_values", "show_failures"]
+
+# So many invalid rows and failed requests are shown; the others are in --rejects and --json.
+_SHOWN: Final = 5
+
+REPORT_KEYS: Final[Mapping[str, str]] = {
+    "campaign": "its name",
+    "rows_read": "rows whose fate is known: the sum of the next four",
+    "rows_accepted": "queued by the service",
+    "rows_invalid": "not sent because of what they hold",
+    "rows_refused": "not applied, or not sent",
+    "rows_unknown": "sent without a trustworthy answer",
+    "rows_in_flight": "0 at the end",
+    "batches": "per request: index, first_row, last_row, rows, outcome, transaction_id, error",
+    "invalid_sample": "the first invalid rows: row, field, reason",
+    "requests": "requests that reached the wire",
+    "worst_window": "most requests within one window of the limit",
+    "elapsed": "seconds",
+    "stopped_by": "what ended the upload early, or null",
+    "batches_settled": "batches whose callback has come",
+    "batches_overdue": "batches that wait for their callback",
+    "rows_added": "added by the service, as callbacks say",
+    "rows_not_added": "not added by the service, as callbacks say",
+}
+
+
+def report_values(report: UploadReport) -> dict[str, object]:
+    """A report as plain values."""
+    return {name: to_builtins(getattr(report, name)) for name in REPORT_KEYS}
+
+
+def report_facts(report: UploadReport, limit: RateLimit, *, callbacks: bool = False) -> Facts:
+    """A report as labels and values; ``callbacks`` says whether it counts them."""
+    window = f"at most {report.worst_window} in any {limit.per:g} s, limit {limit.requests}"
+    facts = [
+        ("rows read", f"{report.rows_read:,}"),
+        ("accepted", f"{report.rows_accepted:,} (queued by the service)"),
+        ("invalid", f"{report.rows_invalid:,} (not sent)"),
+        ("refused", f"{report.rows_refused:,} (not applied, or not sent)"),
+        ("unknown", f"{report.rows_unknown:,} (sent without a trustworthy answer)"),
+        ("requests", f"{report.requests:,}, {window}"),
+        ("time", duration(report.elapsed) if report.elapsed >= 60 else f"{report.elapsed:.1f} s"),
+    ]
+    if callbacks and (report.batches_settled or report.batches_overdue):
+        facts += [
+            ("callbacks", f"{report.batches_settled:,} came, {report.batches_overdue:,} did not yet"),
+            ("added", f"{report.rows_added:,}"),
+            ("not added", f"{report.rows_not_added:,} (duplicates among them)"),
+        ]
+    if report.stopped_by is not None:
+        facts.append(("stopped early by", report.stopped_by))
+    return facts
+
+
+def show_failures(screen: Screen, report: UploadReport, rejects: str | None) -> None:
+    """Show the first invalid rows and failed requests."""
+    for invalid in report.invalid_sample[:_SHOWN]:
+        screen.say(f"row {invalid.row}: {invalid.field}: {invalid.reason}")
+    if report.rows_invalid > _SHOWN:
+        where = f"all of them are in {rejects}" if rejects else "--rejects FILE writes all of them"
+        screen.say(f"{report.rows_invalid - _SHOWN:,} more invalid rows; {where}")
+    failed = [batch for batch in report.batches if batch.outcome != "accepted"]
+    for batch in failed[:_SHOWN]:
+        screen.say(f"rows {batch.first_row} to {batch.last_row}: {batch.outcome.replace('_', ' ')}: {batch.error}")
+    if len(failed) > _SHOWN:
+        screen.say(f"{len(failed) - _SHOWN:,} more requests failed; --json lists all of them")

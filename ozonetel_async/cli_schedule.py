@@ -1,0 +1,172 @@
+"""``ozonetel schedule``: leads to be dialled at a set time, from a file."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import csv
+import io
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import BinaryIO, Final, Literal, TypeAlias
+
+from .cli_input import add_file_arguments, check_other_files, open_rows
+from .cli_output import Exit, Meter, Progress, Screen
+from .cli_service import add_output_arguments, add_service_arguments, connect, simulated
+from .cli_signals import stop_on_signals
+from .cli_watch import count_rows
+from .client import OzonetelClient
+from .errors import ConfigurationError, redact
+from .models import ScheduleReport
+from .sources import CsvRows
+
+__all__ = ["SCHEDULE_KEYS", "add_arguments", "run"]
+
+ScheduleOutcome: TypeAlias = Literal["accepted", "invalid", "refused", "unknown"]
+_SHOWN: Final = 5
+_REFRESH: Final = 0.2
+_OUTCOMES: Final[tuple[ScheduleOutcome, ...]] = ("accepted", "invalid", "refused", "unknown")
+
+SCHEDULE_KEYS: Final[Mapping[str, str]] = {
+    "campaign": "its name",
+    "rows": "rows taken from the file",
+    **dict.fromkeys(_OUTCOMES, "rows with this outcome"),
+    "not_accepted": "the other rows: row, outcome, message",
+    "error": "what ended it early, or null",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``ozonetel schedule``."""
+    add_file_arguments(parser)
+    parser.add_argument("--check-duplicate", action="store_true", help="skip numbers that the service has already")
+    parser.add_argument("--out", metavar="FILE", help='CSV with outcome and message of every row; "-" for stdout')
+    add_service_arguments(parser, "schedule")
+    add_output_arguments(parser)
+
+
+class _Taken:
+    """The rows, counted as they are taken, until ``stop`` is set or the file breaks off.
+
+    Attributes
+    ----------
+    columns: of the rows.
+    count: rows taken so far.
+    error: what ended the rows before the file's end.
+    """
+
+    def __init__(self, rows: CsvRows, stop: asyncio.Event) -> None:
+        self.columns = rows.columns
+        self.count = 0
+        self.error: str | None = None
+        self._rows = rows
+        self._stop = stop
+
+    def __iter__(self) -> Iterator[list[str]]:
+        try:
+            for row in self._rows:
+                if self._stop.is_set():
+                    self.error = "interrupted"
+                    return
+                self.count += 1
+                yield row
+        except ConfigurationError as error:
+            if not self.count:
+                raise
+            self.error = str(error)  # the rows before it are sent, and have results
+
+
+async def run(args: argparse.Namespace, screen: Screen) -> int:
+    """Schedule the leads of the file; the exit code."""
+    rows = open_rows(args)
+    check_other_files("--out", args.out, {"input file": args.file})
+    if args.out == "-" and args.json:
+        raise ConfigurationError("--json and --out -: only one of them can have stdout; name a file")
+    async with simulated(args, args.campaign, rows.columns) as simulator, connect(args, simulator) as client:
+        with stop_on_signals(lambda: screen.complain(_STOPPING)) as stop:
+            taken = _Taken(rows, stop)
+            async with _shown(screen, taken, client, count_rows(args.file)):
+                report = await client.schedule_leads(args.campaign, taken, check_duplicate=args.check_duplicate or None)
+    if args.out is not None:
+        with screen.file(args.out) as file:
+            _write(file, report)
+    code = _code(taken, report)
+    _show(screen, args, report)
+    if taken.error is not None:
+        screen.complain(taken.error)
+    screen.result({**_values(args.campaign, report), "error": taken.error, "exit_code": int(code)})
+    return code
+
+
+_STOPPING: Final = "interrupted: finishing the rows that were taken; once more to leave them"
+
+
+def _code(taken: _Taken, report: ScheduleReport) -> Exit:
+    if taken.error is not None:
+        return Exit.INTERRUPTED if taken.error == "interrupted" else Exit.STOPPED
+    return Exit.OK if report.count("accepted") == len(report.results) else Exit.NOT_ALL
+
+
+def _write(file: BinaryIO, report: ScheduleReport) -> None:
+    text = io.TextIOWrapper(file, "utf-8", newline="")
+    try:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("row", "outcome", "message"))
+        writer.writerows((result.row, result.outcome, result.message) for result in report.results)
+    finally:
+        text.detach()  # writes out what is buffered, and leaves the closing to whoever opened the file
+
+
+def _show(screen: Screen, args: argparse.Namespace, report: ScheduleReport) -> None:
+    if args.out == "-":
+        return
+    counts = [(outcome, f"{report.count(outcome):,}") for outcome in _OUTCOMES]
+    screen.facts(f"Campaign {args.campaign}", [("rows", f"{len(report.results):,}"), *counts])
+    others = _not_accepted(report)
+    for other in others[:_SHOWN]:
+        screen.say(f"row {other['row']}: {other['outcome']}: {other['message']}")
+    if len(others) > _SHOWN:
+        where = f"all of them are in {args.out}" if args.out else "--out FILE writes all of them"
+        screen.say(f"{len(others) - _SHOWN:,} more rows were not accepted; {where}")
+
+
+def _not_accepted(report: ScheduleReport) -> list[dict[str, object]]:
+    # The service's texts may repeat the number.
+    return [
+        {"row": result.row, "outcome": result.outcome, "message": redact(result.message)}
+        for result in report.results
+        if result.outcome != "accepted"
+    ]
+
+
+def _values(campaign: str, report: ScheduleReport) -> dict[str, object]:
+    counts: dict[str, object] = {outcome: report.count(outcome) for outcome in _OUTCOMES}
+    return {"campaign": campaign, "rows": len(report.results), **counts, "not_accepted": _not_accepted(report)}
+
+
+@contextlib.asynccontextmanager
+async def _shown(screen: Screen, taken: _Taken, client: OzonetelClient, total: int | None) -> AsyncIterator[None]:
+    """Show progress while the context is open."""
+    with screen.meter() as meter:
+        ticker = asyncio.create_task(_tick(meter, taken, client, total), name="progress")
+        try:
+            yield
+        finally:
+            ticker.cancel()
+            await asyncio.wait([ticker])
+
+
+async def _tick(meter: Meter, taken: _Taken, client: OzonetelClient, total: int | None) -> None:
+    while True:
+        meter.show(
+            Progress(
+                done=taken.count,
+                total=total,
+                exact=False,
+                states=(("taken", taken.count),),
+                requests=0,
+                next_free_in=client.queues["schedule"].next_free_in,
+                seconds_left=None,
+            )
+        )
+        await asyncio.sleep(_REFRESH)
