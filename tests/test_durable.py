@@ -897,6 +897,7 @@ async def test_disturbed_at_random_and_continued_no_row_is_lost_or_doubled(
         await _disturbed(client, rng, watch, **options)
         await eventually(lambda: _free(path))  # cancelled twice, an upload ends before its journal does
         assert watch.last.rows_in_flight == 0, "a row was taken and is not accounted for"
+    sim.clear_faults()  # all that are left could strike one batch, which resending gives up in the end
     report = await client.upload("Diwali", rows(), **options)
     assert (report.rows_read, report.stopped_by) == (ROWS, None)
     assert report.rows_accepted + report.rows_unknown == ROWS
