@@ -4,8 +4,8 @@
 
 A server in a process of its own answers each request with a fixed text, so that only the client's CPU is counted. The
 rival is a bare ``aiohttp.ClientSession.post(url, data=msgspec.json.encode(…), headers=…)`` with ``read()`` and
-``msgspec.json.decode``: no validation, no queue, no reading of messages. Limits are out of the way. Short rounds alternate,
-each side going first in turn; the figure is the ratio of the medians, and passes at 1.35.
+``msgspec.json.decode``: no validation, no queue, no reading of messages. Limits are out of the way. Short rounds
+alternate, each side going first in turn; the figure is the ratio of the medians, and passes at 1.35.
 
 The import is timed in fresh processes that have imported the three dependencies before; it passes at 25 ms.
 """
