@@ -16,7 +16,7 @@ from .replies import Meaning, Reply
 from .retry import retry_after_seconds, wait_before_retry
 from .scheduler import RateQueue, Slot
 from .transport import Response, Transport
-from .wire import Params, build, read, token_of
+from .wire import Params, Request, build, quote_slices, read, token_of
 
 __all__ = ["Call", "Dispatcher", "check_turn"]
 
@@ -95,6 +95,7 @@ class Dispatcher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._tokens = TokenHolder(self._fetch_token)
+        self._encoding = asyncio.Lock()
         self.endpoints = endpoint_table(config.dialect)
         names: tuple[QueueName, ...] = ("add", "bulk", "schedule", "dial_status", "token")
         self.queues: Mapping[QueueName, RateQueue] = {
@@ -154,9 +155,10 @@ class Dispatcher:
         """One request in one slot; the slot is concluded in every case."""
         try:
             bearer = await self._tokens.get() if endpoint.bearer and self._config.auth == "token" else None
-            request = build(
-                endpoint, self._config, call.params, campaign=call.campaign, payload=call.payload, bearer=bearer
-            )
+            if call.payload is None:
+                request = build(endpoint, self._config, call.params, campaign=call.campaign, bearer=bearer)
+            else:
+                request = await self._build_long(call, endpoint, bearer)
             if call.before_send is not None:
                 await call.before_send()
         except BaseException:
@@ -179,6 +181,24 @@ class Dispatcher:
             slot.lost()
             raise
         return self._conclude(call, endpoint, slot, response, bearer)
+
+    async def _build_long(self, call: Call, endpoint: Endpoint, bearer: str | None) -> Request:
+        # Encoding a megabyte takes milliseconds: one piece of one body in a turn of the loop, so that others run too.
+        assert call.payload is not None
+        pieces = []
+        async with self._encoding:
+            for piece in quote_slices(endpoint, call.payload):
+                pieces.append(piece)
+                await asyncio.sleep(0)
+            return build(
+                endpoint,
+                self._config,
+                call.params,
+                campaign=call.campaign,
+                payload=call.payload,
+                bearer=bearer,
+                quoted="".join(pieces) if pieces else None,
+            )
 
     def _conclude(
         self, call: Call, endpoint: Endpoint, slot: Slot, response: Response, bearer: str | None

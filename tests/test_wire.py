@@ -18,6 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from ozonetel_async import wire
 from ozonetel_async.config import ClientConfig, Credentials, Dialect
 from ozonetel_async.endpoints import Endpoint, EndpointName, endpoint_table
 from ozonetel_async.errors import (
@@ -38,6 +39,7 @@ from ozonetel_async.wire import (
     build,
     export_receipt,
     lead_receipt,
+    quote_slices,
     read,
     token_of,
 )
@@ -507,3 +509,20 @@ def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(sent: str) ->
     with pytest.raises(OutcomeUnknownError, match=f"{len(sent)} characters") as caught:
         token_of(reply)
     assert sent not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["form", "query", "json", "multipart"])
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=40), at=st.integers(1, 9))
+def test_a_payload_quoted_in_slices_makes_the_same_request(encoding: str, text: str, at: int) -> None:
+    config = config_of(Dialect(bulk_encoding=encoding))  # type: ignore[arg-type]
+    endpoint = endpoint_table(config.dialect)["bulk"]
+    payload = msgspec.json.encode({"map": ["Name"], "data": [[text + '%2B +&="']]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "_SLICE", at)
+        pieces = list(quote_slices(endpoint, payload))
+    assert bool(pieces) == (encoding in ("form", "query"))
+    whole, sliced = (
+        build(endpoint, config, {"callBackUrl": "https://a/b"}, campaign="D", payload=payload, quoted=quoted)
+        for quoted in (None, "".join(pieces) or None)
+    )
+    assert (sliced.url, sliced.headers, sliced.body) == (whole.url, whole.headers, whole.body)
