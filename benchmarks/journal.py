@@ -127,7 +127,8 @@ async def upload(url: str, rows: int, kind: str, file: str, journal: str) -> dic
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with OzonetelClient("key", "user", base_url=url, limits=Limits(bulk=RateLimit(1_000_000))) as client:
         # The first call brings imports and a connection, which are no part of an upload's cost.
-        await client.upload("Diwali", lean_rows(500))
+        with tempfile.TemporaryDirectory() as folder:
+            await client.upload("Diwali", lean_rows(500), journal=Path(folder) / "first.journal" if journal else None)
         ticker = asyncio.create_task(tick(delays)) if kind in ("idle", "long") else None
         cpu_before, began = cpu(), time.perf_counter()
         if kind == "idle":

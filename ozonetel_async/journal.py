@@ -199,11 +199,7 @@ class Journal:
     async def accepted(self, index: int, transaction_id: str) -> None:
         """Note the service's ticket."""
 
-        def write(db: sqlite3.Connection) -> None:
-            _set_state(db, index, "accepted", transaction_id=transaction_id)
-            _happened(db, index, Answered(transaction_id))
-
-        await self._store.run(write)
+        await self._store.run(lambda db: _accept(db, index, transaction_id))
 
     async def refused(self, index: int, error: str) -> None:
         """Note that the service refused the batch; a later run sends it again."""
@@ -362,14 +358,16 @@ def _read_entries(db: sqlite3.Connection) -> list[Entry]:
     ]
 
 
+# Each statement hands the interpreter's lock back and forth, so there are as few as can be.
+_INSERT: Final = """
+INSERT INTO batches (id, first_row, last_row, rows, read, invalid, digest, token, token_hash, state, changed)
+SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE ? = (SELECT coalesce(max(id), -1) + 1 FROM batches)
+"""
+
+
 def _insert(
     db: sqlite3.Connection, path: Path, batch: Batch, invalid: list[int], token: str | None, state: BatchState
 ) -> None:
-    expected = db.execute("SELECT coalesce(max(id), -1) + 1 FROM batches").fetchone()[0]
-    if batch.index != expected:
-        raise JournalError(
-            f"journal {path.name}: batch {expected} is missing, so batch {batch.index} cannot be written"
-        )
     values = (
         batch.index,
         batch.first_row,
@@ -383,12 +381,22 @@ def _insert(
         state,
         time.time(),
     )
-    db.execute(
-        "INSERT INTO batches (id, first_row, last_row, rows, read, invalid, digest, token, token_hash, state, changed)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        values,
-    )
+    if db.execute(_INSERT, (*values, batch.index)).rowcount != 1:
+        raise JournalError(f"journal {path.name}: the batch before batch {batch.index} is missing; nothing was written")
     db.execute("INSERT INTO bodies VALUES (?, ?)", (batch.index, batch.payload))
+
+
+def _accept(db: sqlite3.Connection, index: int, transaction_id: str) -> None:
+    answer = Answered(transaction_id)
+    # Nothing has come yet for nearly all of them: then one statement does.
+    fresh = db.execute(
+        "UPDATE batches SET state = 'accepted', transaction_id = ?, error = NULL, changed = ?, settlement = ?"
+        " WHERE id = ? AND settlement IS NULL",
+        (transaction_id, time.time(), _settlement_text(settle(Settlement(), answer)), index),
+    )
+    if fresh.rowcount != 1:
+        _set_state(db, index, "accepted", transaction_id=transaction_id)
+        _happened(db, index, answer)
 
 
 def _set_state(
@@ -412,7 +420,7 @@ def _happened(db: sqlite3.Connection, index: int, event: SettlementEvent) -> Non
     db.execute(
         "UPDATE batches SET settlement = ?, settled = ? WHERE id = ?",
         (
-            msgspec.json.encode(settlement, enc_hook=_encode_link).decode(),
+            _settlement_text(settlement),
             settlement.result is not None,
             index,
         ),
@@ -425,6 +433,10 @@ def _settlement(stored: str | None) -> Settlement:
     if stored is None:
         return Settlement()
     return msgspec.json.decode(stored, type=Settlement, dec_hook=_decode_link)
+
+
+def _settlement_text(settlement: Settlement) -> str:
+    return msgspec.json.encode(settlement, enc_hook=_encode_link).decode()
 
 
 def _encode_link(value: object) -> str:
