@@ -135,10 +135,17 @@ async def open_ledger(
     """Open the journal for an upload; gives its ledger and the moment against which dates are to be checked."""
     journal = await Journal.open(path, header)
     try:
-        checked_at = datetime.fromisoformat((await journal.header()).checked_at)
+        checked_at = _moment(journal, (await journal.header()).checked_at)
         yield Ledger(journal, await journal.entries(), callback_base), checked_at
     finally:
         await journal.close()
+
+
+def _moment(journal: Journal, text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise JournalError(f"journal {journal.path.name} is damaged (its time is no ISO time)") from None
 
 
 async def wait_for_verdicts(journal: Journal, seconds: float) -> None:
