@@ -282,6 +282,8 @@ def check_url(name: str, url: str) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
+        # What a name lookup does first: an empty label, or one of over 63 characters, would fail there as UnicodeError.
+        host.encode("idna")
     except ValueError:
         raise ConfigurationError(f"{name} is not a URL; right would be https://host or https://host:port") from None
     _require(

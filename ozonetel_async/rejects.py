@@ -31,7 +31,8 @@ class Rejects:
         if isinstance(source, str | PathLike) and os.path.realpath(source) == os.path.realpath(path):
             raise ConfigurationError("rejects: this is the input itself; name another file")
         try:
-            self._file = open(path, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed in close()
+            # backslashreplace: half a surrogate pair is a common reason for being in here, and UTF-8 cannot hold it.
+            self._file = open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: SIM115
         except OSError as error:
             raise ConfigurationError(f"rejects: cannot write the file: {error.strerror}") from None
         self._writer = csv.writer(self._file)
@@ -47,8 +48,22 @@ class Rejects:
 
 
 def _cells(row: Row) -> Iterable[object]:
+    """The cells of a row that may be wrong in any way."""
+    cells: Iterable[object]
     if isinstance(row, Lead):
-        return (row.phone_number, row.name, row.priority, row.expiry, row.agent_id, row.skill, *row.extra.values())
-    if isinstance(row, Mapping):
-        return row.values()
-    return row if isinstance(row, list | tuple) else (type(row).__name__,)
+        extra: object = row.extra
+        more = extra.values() if isinstance(extra, Mapping) else () if extra is None else (extra,)
+        cells = (row.phone_number, row.name, row.priority, row.expiry, row.agent_id, row.skill, *more)
+    elif isinstance(row, Mapping):
+        cells = row.values()
+    else:
+        cells = row if isinstance(row, list | tuple) else (type(row).__name__,)
+    return map(_cell, cells)
+
+
+def _cell(cell: object) -> object:
+    try:
+        return cell if cell is None else str(cell)
+    except Exception:
+        # An integer of thousands of digits, or an object that has no text.
+        return type(cell).__name__

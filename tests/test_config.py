@@ -232,6 +232,7 @@ BAD_URLS: list[object] = [
     *("https://partner .example", "https://partner\n.example", "https://partner.example\r\nX: y"),
     *("\thttps://partner.example", "https://partner.example ", "https://pärtner.example", "https://[::1"),
     *("http://localhost\\@evil.example", "file:///etc/passwd", "https://part\0ner"),
+    *(f"https://{'a' * 64}.example", "https://partner..example", "https://.example"),
     *(None, 5, b"https://partner.example"),
 ]
 

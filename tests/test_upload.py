@@ -177,6 +177,35 @@ async def test_invalid_rows_are_counted_sampled_and_written(
     assert [lead.phone for lead in sim.campaigns["Diwali"].leads] == good
 
 
+class Textless:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+WRONG_IN_ODD_WAYS = [
+    ({"PhoneNumber": "\ud83d"}, "\\ud83d"),
+    ({"PhoneNumber": 10**5_000}, "int"),
+    ({"PhoneNumber": Textless()}, "Textless"),
+    ({"PhoneNumber": None}, ""),
+    (Lead("919812345678", extra=["Pune"]), "919812345678"),  # type: ignore[arg-type]
+    (Lead("\udfff", extra=None), "\\udfff"),  # type: ignore[arg-type]
+    (7, "int"),
+]
+
+
+@pytest.mark.parametrize(("row", "written"), WRONG_IN_ODD_WAYS)
+async def test_no_invalid_row_is_too_odd_for_the_rejects(
+    client: OzonetelClient, tmp_path: Path, row: object, written: str
+) -> None:
+    path = tmp_path / "rejects.csv"
+    given: list[Any] = [*rows(2), row, *rows(1)]
+    report = await client.upload("Diwali", given, rejects=path)
+    assert (report.rows_accepted, report.rows_invalid, report.stopped_by) == (3, 1, None)
+    with path.open(encoding="utf-8", newline="") as file:
+        (line,) = csv.DictReader(file)
+    assert (line["row"], line["input"]) == ("3", written)
+
+
 async def test_only_invalid_rows_send_nothing(sim: Simulator, client: OzonetelClient) -> None:
     report = await client.upload("Diwali", [{"PhoneNumber": "x"}] * 1_234, on_progress=Watch())
     agree(report, sim)
