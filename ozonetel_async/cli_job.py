@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import shlex
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -15,13 +15,14 @@ from msgspec.structs import replace
 from .cli_callbacks import await_callbacks
 from .cli_input import check_other_files
 from .cli_listen import Address, JournalSink, address, listening
-from .cli_output import Exit, Screen
+from .cli_output import Exit, Meter, Screen
 from .cli_report import REPORT_KEYS, report_facts, report_values, show_failures
 from .cli_service import add_link_arguments, connect, limit_of, link_policy, simulated
 from .cli_signals import stop_on_signals
 from .cli_simulate import seconds
 from .cli_watch import OnProgress, Watcher, count_rows
 from .client import OzonetelClient
+from .config import RateLimit
 from .errors import ConfigurationError, JournalError, OzonetelError
 from .journal import Journal
 from .models import UploadReport
@@ -29,7 +30,7 @@ from .params import Action
 from .receiver import CallbackReceiver
 from .sources import CsvRows
 
-__all__ = ["JOB_KEYS", "UploadJob", "add_job_arguments", "perform"]
+__all__ = ["JOB_KEYS", "UploadJob", "add_job_arguments", "perform", "resume_command"]
 
 _ANYWHERE: Final = Address("127.0.0.1", 0)
 _SIMULATED_PATIENCE: Final = 10.0
@@ -47,8 +48,10 @@ class UploadJob(Struct, frozen=True, kw_only=True):
 
     Parameters
     ----------
-    changed: options that differ from what the journal says, and must be given again to resume.
+    resume: the command that continues the upload, if it has a journal.
     port: where the simulator listens.
+    listen: where to take callbacks in.
+    patience: seconds to wait for them after the last answer; None does not wait.
     """
 
     campaign: str
@@ -59,8 +62,10 @@ class UploadJob(Struct, frozen=True, kw_only=True):
     is_delete: bool = False
     journal: str | None = None
     callback_url: str | None = None
-    changed: tuple[str, ...] = ()
+    resume: str | None = None
     port: int = 0
+    listen: Address | None = None
+    patience: float | None = None
 
 
 def add_job_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +112,7 @@ async def perform(job: UploadJob, args: argparse.Namespace, screen: Screen) -> i
         if simulator is not None and code != Exit.INTERRUPTED:
             await simulator.settle()
             facts.append(("in the simulator", f"{simulator.campaigns[job.campaign].stored:,} leads"))
-    resume = _resume_command(job, args) if code in (Exit.INTERRUPTED, Exit.STOPPED) else None
+    resume = job.resume if code in (Exit.INTERRUPTED, Exit.STOPPED) else None
     screen.facts(f"Campaign {run.report.campaign}", facts)
     show_failures(screen, run.report, args.rejects)
     if resume is not None:
@@ -118,28 +123,28 @@ async def perform(job: UploadJob, args: argparse.Namespace, screen: Screen) -> i
 
 def _completed(job: UploadJob, args: argparse.Namespace) -> UploadJob:
     """Check how the callback options fit together; a simulator calls back here unless told otherwise."""
-    durable = job.journal is not None
-    if args.simulate and durable and args.listen is None and job.callback_url is None:
-        args.listen = _ANYWHERE
-    if args.listen is not None and args.callback_timeout is None:
-        args.callback_timeout = _SIMULATED_PATIENCE if args.simulate else _PATIENCE
-    if args.callback_timeout is None:
+    listen, patience = args.listen, args.callback_timeout
+    if args.simulate and job.journal is not None and job.callback_url is None:
+        listen = listen or _ANYWHERE
+    if listen is not None and patience is None:
+        patience = _SIMULATED_PATIENCE if args.simulate else _PATIENCE
+    if patience is None:
         return job
-    if not durable:
+    if job.journal is None:
         raise ConfigurationError("--callback-timeout and --listen need --journal: callbacks settle journaled batches")
     if job.callback_url is None and not args.simulate:
         raise ConfigurationError("--callback-timeout and --listen need --callback-url, which the service is to call")
-    return job
+    return replace(job, listen=listen, patience=patience)
 
 
 @contextlib.asynccontextmanager
 async def _receiving(job: UploadJob, args: argparse.Namespace) -> AsyncIterator[UploadJob]:
     """Take callbacks in, if asked to; a simulator can call the local address."""
-    if args.listen is None or job.journal is None:
+    if job.listen is None or job.journal is None:
         yield job
         return
     sink = JournalSink(job.journal)
-    async with contextlib.aclosing(sink), listening(args.listen, CallbackReceiver(sink, zone=args.timezone)) as local:
+    async with contextlib.aclosing(sink), listening(job.listen, CallbackReceiver(sink, zone=args.timezone)) as local:
         yield replace(job, callback_url=job.callback_url or local)
 
 
@@ -162,15 +167,8 @@ class _Run:
             watcher = Watcher(meter, self._client.queues["bulk"], limit, total, earlier=earlier)
             try:
                 self.report = await watcher.watch(self._upload)
-                if self._job.journal is not None and self._args.callback_timeout and not self.report.stopped_by:
-                    await await_callbacks(
-                        self._job.journal,
-                        self.report,
-                        self._args.callback_timeout,
-                        self._stop,
-                        meter,
-                        link_policy(self._args),
-                    )
+                if not self.report.stopped_by:
+                    await self._await_callbacks(meter)
             except asyncio.CancelledError:
                 self.report = watcher.report or self.report
                 return self._interrupted()
@@ -202,6 +200,12 @@ class _Run:
             stop=self._stop,
         )
 
+    async def _await_callbacks(self, meter: Meter) -> None:
+        job = self._job
+        if job.journal is not None and job.patience is not None:
+            policy = link_policy(self._args)
+            await await_callbacks(job.journal, self.report, job.patience, self._stop, meter, policy)
+
     def _interrupted(self) -> Exit:
         durable = self._job.journal is not None
         self.error = "interrupted" if durable else "interrupted; rows that were not sent count as refused"
@@ -210,7 +214,7 @@ class _Run:
 
     def _verdict(self) -> Exit:
         report = self.report
-        waited = self._args.callback_timeout is not None
+        waited = self._job.patience is not None
         if self._stop.is_set() and (report.stopped_by or (waited and report.batches_overdue)):
             return self._interrupted()
         self.error = report.stopped_by
@@ -260,11 +264,17 @@ _KEPT: Final[Mapping[str, object]] = {
 }
 
 
-def _resume_command(job: UploadJob, args: argparse.Namespace) -> str | None:
-    """The command that continues this upload; None without a journal."""
-    if job.journal is None:
+def resume_command(args: argparse.Namespace, changed: Iterable[str] = ()) -> str | None:
+    """The command that continues an upload; None without a journal.
+
+    Parameters
+    ----------
+    args: of the command that began or resumed it.
+    changed: options by which it differs from what the journal says.
+    """
+    if args.journal is None:
         return None
-    words = ["ozonetel", "resume", job.journal, *job.changed]
+    words = ["ozonetel", "resume", args.journal, *changed]
     for name, default in _KEPT.items():
         value = getattr(args, name)
         if value != default:
@@ -275,4 +285,6 @@ def _resume_command(job: UploadJob, args: argparse.Namespace) -> str | None:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, RateLimit):
+        return f"{value.requests}/{value.per:g}"
     return f"{value:g}" if isinstance(value, float) else str(value)

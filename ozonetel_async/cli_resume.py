@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from .cli_job import UploadJob, add_job_arguments, perform
+from .cli_job import UploadJob, add_job_arguments, perform, resume_command
 from .cli_output import Screen
 from .cli_service import add_output_arguments, add_service_arguments
 from .config import DEFAULT_BASE_URL
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(args: argparse.Namespace, screen: Screen) -> int:
     """Continue; the exit code."""
+    resume = resume_command(args, _changed(args))  # before the journal's values stand in for what was not given
     journal = await Journal.attach(args.journal)
     try:
         header = await journal.header()
@@ -59,7 +60,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         is_delete=params.get("isDelete") == "true",
         journal=args.journal,
         callback_url=args.callback_url or _callback_url(args, params),
-        changed=_changed(args),
+        resume=resume,
         port=_port(host) if args.simulate else 0,
     )
     return await perform(job, args, screen)

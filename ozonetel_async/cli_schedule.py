@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import csv
 import io
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import BinaryIO, Final, Literal, TypeAlias
 
 from .cli_input import add_file_arguments, check_other_files, open_rows
@@ -20,7 +20,7 @@ from .errors import ConfigurationError, redact
 from .models import ScheduleReport
 from .sources import CsvRows
 
-__all__ = ["SCHEDULE_KEYS", "add_arguments", "run"]
+__all__ = ["SCHEDULE_KEYS", "TakenRows", "add_arguments", "run"]
 
 ScheduleOutcome: TypeAlias = Literal["accepted", "invalid", "refused", "unknown"]
 _SHOWN: Final = 5
@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser)
 
 
-class _Taken:
-    """The rows, counted as they are taken, until ``stop`` is set or the file breaks off.
+class TakenRows:
+    """The rows, counted as they are taken, until ``stopped()`` is true or the file breaks off.
 
     Attributes
     ----------
@@ -55,17 +55,17 @@ class _Taken:
     error: what ended the rows before the file's end.
     """
 
-    def __init__(self, rows: CsvRows, stop: asyncio.Event) -> None:
+    def __init__(self, rows: CsvRows, stopped: Callable[[], bool]) -> None:
         self.columns = rows.columns
         self.count = 0
         self.error: str | None = None
         self._rows = rows
-        self._stop = stop
+        self._stopped = stopped
 
     def __iter__(self) -> Iterator[list[str]]:
         try:
             for row in self._rows:
-                if self._stop.is_set():
+                if self._stopped():
                     self.error = "interrupted"
                     return
                 self.count += 1
@@ -84,7 +84,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         raise ConfigurationError("--json and --out -: only one of them can have stdout; name a file")
     async with simulated(args, args.campaign, rows.columns) as simulator, connect(args, simulator) as client:
         with stop_on_signals(lambda: screen.complain(_STOPPING)) as stop:
-            taken = _Taken(rows, stop)
+            taken = TakenRows(rows, stop.is_set)
             async with _shown(screen, taken, client, count_rows(args.file)):
                 report = await client.schedule_leads(args.campaign, taken, check_duplicate=args.check_duplicate or None)
     if args.out is not None:
@@ -101,7 +101,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
 _STOPPING: Final = "interrupted: finishing the rows that were taken; once more to leave them"
 
 
-def _code(taken: _Taken, report: ScheduleReport) -> Exit:
+def _code(taken: TakenRows, report: ScheduleReport) -> Exit:
     if taken.error is not None:
         return Exit.INTERRUPTED if taken.error == "interrupted" else Exit.STOPPED
     return Exit.OK if report.count("accepted") == len(report.results) else Exit.NOT_ALL
@@ -145,7 +145,7 @@ def _values(campaign: str, report: ScheduleReport) -> dict[str, object]:
 
 
 @contextlib.asynccontextmanager
-async def _shown(screen: Screen, taken: _Taken, client: OzonetelClient, total: int | None) -> AsyncIterator[None]:
+async def _shown(screen: Screen, taken: TakenRows, client: OzonetelClient, total: int | None) -> AsyncIterator[None]:
     """Show progress while the context is open."""
     with screen.meter() as meter:
         ticker = asyncio.create_task(_tick(meter, taken, client, total), name="progress")
@@ -156,7 +156,7 @@ async def _shown(screen: Screen, taken: _Taken, client: OzonetelClient, total: i
             await asyncio.wait([ticker])
 
 
-async def _tick(meter: Meter, taken: _Taken, client: OzonetelClient, total: int | None) -> None:
+async def _tick(meter: Meter, taken: TakenRows, client: OzonetelClient, total: int | None) -> None:
     while True:
         meter.show(
             Progress(

@@ -37,6 +37,7 @@ STATUS_KEYS: Final[Mapping[str, str]] = {
     "rows_taken": "rows of the input accounted for so far",
     "rows_in_file": "rows in the file, by its line ends; null when it is not there",
     "batches": "batches by state: pending, sent, accepted, refused, unknown",
+    "rows_in_doubt": "rows in batches sent or unknown",
     "in_doubt": "batches sent or unknown: index, first_row, last_row, rows, state, error",
     "callbacks": "batches settled, waiting, overdue (no longer waited for)",
     "rows_added": "added by the service, as callbacks say",
@@ -76,6 +77,7 @@ class _Status(Struct, frozen=True, kw_only=True):
     rows_taken: int
     rows_in_file: int | None
     batches: dict[str, int]
+    rows_in_doubt: int
     in_doubt: list[_Doubt]
     callbacks: dict[str, int]
     rows_added: int
@@ -118,6 +120,7 @@ async def _read(journal: Journal, path: str) -> _Status:
         rows_taken=sum(entry.read for entry in entries),
         rows_in_file=None if file is None else count_rows(file),
         batches=_batches_by_state(entries),
+        rows_in_doubt=sum(entry.rows for entry in entries if entry.state in ("sent", "unknown")),
         in_doubt=[_doubt(entry) for entry in entries if entry.state in ("sent", "unknown")],
         callbacks={"settled": len(settled), "waiting": max(0, unsettled - overdue), "overdue": overdue},
         rows_added=sum(result.processed or 0 for _, result in settled),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .cli_input import add_file_arguments, open_rows
-from .cli_job import UploadJob, add_job_arguments, perform
+from .cli_job import UploadJob, add_job_arguments, perform, resume_command
 from .cli_output import Screen
 from .cli_service import add_output_arguments, add_service_arguments
 
@@ -39,5 +39,6 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         is_delete=args.is_delete,
         journal=args.journal,
         callback_url=args.callback_url,
+        resume=resume_command(args),
     )
     return await perform(job, args, screen)

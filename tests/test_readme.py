@@ -7,13 +7,15 @@ import builtins
 import inspect
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 
 import ozonetel_async
 from ozonetel_async import CallbackError, OzonetelClient, OzonetelError, public
@@ -48,6 +50,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simul
     """An empty directory with a leads.csv, and an account in the environment."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "leads.csv").write_text(LEADS, encoding="utf-8")
+    (tmp_path / "journals").mkdir()
     with Simulator.in_thread() as simulator:
         monkeypatch.setenv("OZONETEL_API_KEY", simulator.api_key)
         monkeypatch.setenv("OZONETEL_USERNAME", simulator.username)
@@ -73,13 +76,48 @@ async def test_python_blocks_run(code: str, line: int, workplace: Simulator, tmp
         assert "1 passed" in shown
         return
     # As in an interactive loop: "await" outside a function, line numbers those of README.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        code = code.replace("8081", str(free.getsockname()[1]))
     tree = compile("\n" * (line - 1) + code, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     shown_lines: list[str] = []
-    namespace: dict[str, object] = {"print": lambda *values: shown_lines.append(" ".join(map(str, values)))}
-    result = eval(tree, {"__builtins__": builtins, "__name__": "readme"} | namespace)
+    scope: dict[str, object] = {"print": lambda *values: shown_lines.append(" ".join(map(str, values)))}
+    scope |= {"__builtins__": builtins, "__name__": "readme"}
+    result = eval(tree, scope)
     if inspect.isawaitable(result):
         await result
     assert shown_lines or "print(" not in code
+    if "receiver" in scope:
+        await check_receiver(scope, workplace, shown_lines)
+
+
+async def check_receiver(scope: dict[str, object], simulator: Simulator, shown_lines: list[str]) -> None:
+    """A receiver that README mounts answers below its path."""
+    app = scope["app"]
+    if isinstance(app, FastAPI):
+        # 404 of ours, for a token that nobody knows, and not the framework's.
+        messages = await ask(app, "/ozonetel/ozcb_00000000000000000000000000000000")
+        assert (messages[0]["status"], messages[1]["body"]) == (404, b"not found\n")
+        assert (await ask(app, "/elsewhere"))[1]["body"] != b"not found\n"
+    else:
+        assert shown_lines[0] == "1100 0 0"
+        assert [callback.status for callback in simulator.callbacks] == [200] * 4
+        assert shown_lines[-1].startswith("True http://127.0.0.1")
+
+
+async def ask(app: FastAPI, path: str) -> list[dict[str, object]]:
+    body = b'{"data":{"transactionId":"1","status":"Success"}}'
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [], "root_path": ""}
+    messages: list[dict[str, object]] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: MutableMapping[str, object]) -> None:
+        messages.append(dict(message))
+
+    await app(scope, receive, send)
+    return messages
 
 
 def run_script(command: list[str], folder: Path) -> str:
@@ -136,7 +174,7 @@ def test_names_in_the_text_exist() -> None:
     assert dotted
     places = {
         "client": [*dir(OzonetelClient), "queues", "legacy"],
-        "report": ozonetel_async.UploadReport.__struct_fields__,
+        "report": dir(ozonetel_async.UploadReport),
         "error": vars(OzonetelError("x")),
     }
     for place, name in dotted:
