@@ -51,10 +51,8 @@ class BadCell(Exception):  # noqa: N818 - a verdict passed between functions, ne
 
 
 def _kind_of(character: str) -> str:
-    if character == " ":
-        return "a blank"
-    if character in "0123456789":
-        return "a digit"
+    if character in " 0123456789":
+        return "a blank" if character == " " else "a digit"
     if not character.isascii():
         return "a letter outside ASCII" if character.isalpha() else "a character outside ASCII"
     if character.isalpha():
