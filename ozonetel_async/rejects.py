@@ -27,6 +27,9 @@ class Rejects:
     """
 
     def __init__(self, path: str | PathLike[str], leads: object) -> None:
+        # open() would take a number, True too, for an open file of the process, and close it in the end.
+        if not isinstance(path, str | PathLike):
+            raise ConfigurationError(f"rejects must be the path of a file, got {type(path).__name__}")
         source = getattr(leads, "path", None)
         if isinstance(source, str | PathLike) and os.path.realpath(source) == os.path.realpath(path):
             raise ConfigurationError("rejects: this is the input itself; name another file")

@@ -85,13 +85,16 @@ async def schedule_rows(
 def read_rows(numbers: list[int], answers: object) -> list[ScheduleResult]:
     """Match the reply's row objects to row numbers, by their ``index`` or else by place.
 
-    A row the reply does not speak of is unknown: the page shows no partial answer (Schedule Campaign Data).
+    A row the reply does not speak of is unknown: the page shows no partial answer (Schedule Campaign Data). Places
+    tell the rows only when there is an answer for each.
     """
     results = {row: ScheduleResult(row, "unknown", "the answer does not speak of this row") for row in numbers}
-    for place, answer in enumerate(answers if isinstance(answers, list | tuple) else ()):
+    listed = answers if isinstance(answers, list | tuple) else ()
+    complete = len(listed) == len(numbers)
+    for place, answer in enumerate(listed):
         if not isinstance(answer, Mapping):
             continue
-        index = _index(answer, place)
+        index = _index(answer, place if complete else -1)
         if 0 <= index < len(numbers):
             meaning, message = classify_row(answer)
             row = numbers[index]

@@ -242,8 +242,8 @@ def _picked(rows: Iterable[list[str]], kept: list[int], width: int) -> Iterator[
 
 def _check_settings(encoding: str, delimiter: str | None) -> None:
     try:
-        codecs.lookup(encoding)
-    except LookupError:
+        "".encode(encoding)  # knows, unlike codecs.lookup, the codecs that are not of texts
+    except (LookupError, ValueError):
         raise ConfigurationError(
             f"encoding {encoding!r} is not known; right would be 'utf-8-sig' or 'cp1252'"
         ) from None

@@ -95,8 +95,13 @@ async def test_an_answer_that_lists_only_some_rows_leaves_the_others_unknown(
 @pytest.mark.parametrize("index", ["7", "-1", "²", "99999999999", None, {}])
 def test_an_index_that_is_none_touches_no_other_row(index: object) -> None:
     results = read_rows([4, 5], [{"index": index, "Response": "success", "msg": "Data updated successfully"}])
-    assert [result.row for result in results] == [4, 5]
-    assert results[1].outcome == "unknown"
+    assert [(result.row, result.outcome) for result in results] == [(4, "unknown"), (5, "unknown")]
+
+
+def test_without_an_index_places_tell_the_rows_only_when_no_answer_is_missing() -> None:
+    answers = [{"Response": "success", "msg": "Data updated successfully"}] * 2
+    assert [result.outcome for result in read_rows([4, 5], answers)] == ["accepted"] * 2
+    assert [result.outcome for result in read_rows([4, 5, 6], answers)] == ["unknown"] * 3
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -165,7 +165,11 @@ def test_a_file_that_changes_or_goes_is_told(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"encoding": "klingon"}, {"delimiter": ""}, {"delimiter": "::"}, {"delimiter": "\n"}]
+    "options",
+    [
+        *({"encoding": name} for name in ("klingon", "rot13", "hex", "utf-8\0")),
+        *({"delimiter": mark} for mark in ("", "::", "\n")),
+    ],
 )
 def test_settings_that_cannot_be(path: Path, options: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match=r"encoding|delimiter"):

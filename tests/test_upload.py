@@ -220,6 +220,13 @@ async def test_rejects_that_cannot_be_written_end_the_call_before_it_begins(
     assert not sim.log
 
 
+@pytest.mark.parametrize("path", [True, 9_999, ["rejects.csv"]])
+async def test_rejects_that_are_no_path(sim: Simulator, client: OzonetelClient, path: Any) -> None:
+    with pytest.raises(ConfigurationError, match="rejects must be the path of a file"):
+        await client.upload("Diwali", rows(1), rejects=path)
+    assert not sim.log
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
 @pytest.mark.parametrize("bad", [1, 900])
 async def test_a_disk_full_of_rejects_ends_the_upload_with_every_row_accounted_for(
