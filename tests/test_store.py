@@ -228,7 +228,8 @@ async def test_cancelling_a_waiter_does_not_undo_its_work(store: Store, path: Pa
         waiter.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiter
-    assert await store.run(insert("next")) == 1
+    async with asyncio.timeout(5):
+        assert await store.run(insert("next")) == 1
     assert await values(store) == ["asked for", "next"]
 
 
@@ -275,8 +276,9 @@ async def test_a_cancelled_close_lets_go_of_the_file_all_the_same(path: Path) ->
 
 async def test_after_close_there_is_an_error_and_no_wait(store: Store) -> None:
     await store.close()
-    with pytest.raises(JournalError, match=r"a\.journal is closed"):
-        await store.run(insert(1))
+    async with asyncio.timeout(5):
+        with pytest.raises(JournalError, match=r"a\.journal is closed"):
+            await store.run(insert(1))
 
 
 async def test_another_loop_is_refused(store: Store) -> None:
