@@ -94,7 +94,7 @@ class Transport:
         failure: OzonetelError
         body = request.body
         try:
-            async with self._session(request.kept_alive).request(
+            async with self._session(request).request(
                 request.method,
                 URL(request.url, encoded=True),
                 data=io.BytesIO(body) if body is not None and len(body) > _SLICED_BODY else body,
@@ -116,13 +116,20 @@ class Transport:
         # URL of the deprecated endpoints holds the key.
         raise failure
 
-    def _session(self, kept_alive: bool) -> aiohttp.ClientSession:
+    def _session(self, request: Request) -> aiohttp.ClientSession:
         if self._closed:
             raise ConfigurationError("the client is closed")
+        kept_alive = request.kept_alive
         if self._given is not None and kept_alive:
             if self._given.closed:
                 raise ConfigurationError(
                     "the session passed to the client is closed; keep it open while the client runs"
+                )
+            if "Authorization" in request.headers and getattr(self._given, "auth", None) is not None:
+                # aiohttp refuses the two together with a ValueError; its version 4 will have no auth=.
+                raise ConfigurationError(
+                    "the session passed to the client has auth= of its own, which takes the bearer token's place; "
+                    "pass a session without"
                 )
             return self._given
         session = self._own.get(kept_alive)

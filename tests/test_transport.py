@@ -313,6 +313,18 @@ async def test_a_closed_session_is_a_mistake_of_the_caller_and_costs_no_place(co
     assert client.queues["add"].free == 100
 
 
+@pytest.mark.filterwarnings("ignore:.*auth:DeprecationWarning")
+async def test_a_session_with_a_login_of_its_own_does_not_go_with_tokens(connect: Connect) -> None:
+    async with (
+        Simulator(auth_mode="TOKEN_AUTH") as sim,
+        aiohttp.ClientSession(auth=aiohttp.BasicAuth("user", "password")) as session,
+    ):
+        client = connect(base_url=sim.base_url, session=session, auth="token")
+        with pytest.raises(ConfigurationError, match="auth= of its own"):
+            await client.add_lead("Diwali", LEAD)
+        assert (client.queues["add"].free, sim.arrivals("add")) == (100, 0)
+
+
 async def test_nothing_is_opened_after_close(sim: Simulator) -> None:
     transport = Transport(Timeouts())
     config = ClientConfig(credentials=Credentials("key", "user"), base_url=sim.base_url)
