@@ -342,6 +342,7 @@ DENIED = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>%s</Message></Err
         (403, b"", "failed"),
         (404, DENIED % (b"NoSuchKey", b"The specified key does not exist."), "gone"),
         (410, b"", "gone"),
+        (300, b"", "refused"),
         (301, b"", "refused"),
         (307, b"", "refused"),
         (500, b"oops", "failed"),
@@ -546,6 +547,13 @@ async def test_packed_files_are_unpacked(host: Host, encoding: str, pack: Callab
 async def test_gzip_files_may_follow_each_other(host: Host) -> None:
     host.answer = response(gzip.compress(b"a" * 100_000) + gzip.compress(b"b"), "Content-Encoding: gzip")
     assert await download(host.link()) == b"a" * 100_000 + b"b"
+    host.answer = response(gzip.compress(b"a") + gzip.compress(b"b"), "Content-Encoding: gzip")
+    assert await download(host.link()) == b"ab"
+
+
+async def test_an_endless_file_of_nothing_is_cut_at_the_cap(host: Host) -> None:
+    host.answer = chunked(*[gzip.compress(b"")] * 1_000, headers="Content-Encoding: gzip\r\n")
+    assert (await failure(host.link(), LinkPolicy(loopback=True, max_bytes=10_000))).state == "too_large"
 
 
 async def test_a_bomb_is_unpacked_to_the_cap_and_no_further(host: Host) -> None:

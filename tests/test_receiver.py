@@ -83,7 +83,15 @@ class Broken:
 
 
 class Uvicorn(uvicorn.Server):
-    """uvicorn inside the test's own loop, its signals left alone."""
+    """uvicorn inside the test's own loop, its signals left alone, and ended at once rather than at its next tick."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.over = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.over.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -101,7 +109,7 @@ async def under_uvicorn(app: Any, path: str) -> AsyncIterator[str]:
             assert not task.done()
             await asyncio.sleep(0.002)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}{path}"
-        server.should_exit = True
+        server.over.set()
         await task
 
 
@@ -460,7 +468,7 @@ async def test_a_body_too_large_is_cut_off_while_it_comes(serve: Serve) -> None:
     absurd = head("POST", base, f"/{token}", f"Content-Length: {10**17}")
     assert status_of(await exchange(base, absurd)) == 413
     # The end never comes: only a receiver that counts while it reads can answer.
-    endless = head("POST", base, f"/{token}", "Transfer-Encoding: chunked")
+    endless = head("POST", base, f"/{token}", "Transfer-Encoding: chunked").replace(b"Connection: close\r\n", b"")
     assert status_of(await exchange(base, endless, b"3e9\r\n" + b" " * 1_001 + b"\r\n")) == 413
     query = "x" * 1_001
     assert status_of(await exchange(base, head("GET", base, f"/{token}?{query}"))) == 413
@@ -547,11 +555,11 @@ async def test_each_batch_of_an_upload_settles_once(
     path = tmp_path / "diwali.journal"
     async with JournalFolder(tmp_path) as folder:
         base = await serve(CallbackReceiver(folder))
-        report = await client.upload("Diwali", ROWS, journal=path, callback_url=base)
-        assert report.rows_accepted == len(ROWS)
+        missing = 1 if chaos in ("hostile", "hostile form", "lost") else 0
+        patience = 0.3 if missing else 20.0
+        await client.upload("Diwali", ROWS, journal=path, callback_url=base, callback_timeout=patience)
         await sim.settle()
         journal = await Journal.attach(path)
-        missing = 1 if chaos in ("hostile", "hostile form", "lost") else 0
         assert await journal.unsettled() == missing
         await journal.give_up_waiting()
         entries = await journal.entries()

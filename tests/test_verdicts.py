@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from ozonetel_async import ConfigurationError, JournalError, OzonetelClient
-from ozonetel_async.callbacks import JobResult, SecretUrl
+from ozonetel_async.callbacks import ExportResult, JobResult, SecretUrl
 from ozonetel_async.chunking import Batch
 from ozonetel_async.correlation import new_token
 from ozonetel_async.journal import Header, Journal
@@ -45,6 +45,17 @@ def rows(count: int, invalid: Sequence[int] = ()) -> list[dict[str, str]]:
 # --- with the simulator's own files --------------------------------------------------------------------------------
 
 
+class Mailbox:
+    """A sink that knows every token and keeps what comes."""
+
+    def __init__(self) -> None:
+        self.letters: list[tuple[str, JobResult | ExportResult]] = []
+
+    async def deliver(self, token: str, result: JobResult | ExportResult) -> bool:
+        self.letters.append((token, result))
+        return True
+
+
 class Upload:
     """Uploads with a journal, whose callbacks arrive."""
 
@@ -58,26 +69,20 @@ class Upload:
             self.sim.api_key, self.sim.username, base_url=self.sim.base_url, limits=fast_limits()
         ) as client:
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-            folder: dict[str, Journal] = {}
-
-            class Late:
-                async def deliver(self, token: str, result: Any) -> bool:
-                    if "it" not in folder:
-                        folder["it"] = await Journal.attach(path)
-                    return await folder["it"].deliver(token, result)
-
-            path = self.path
-            app.router.add_route("*", "/cb/{tail:.*}", CallbackReceiver(Late()).aiohttp_handler)
+            mailbox = Mailbox()
+            app.router.add_route("*", "/cb/{tail:.*}", CallbackReceiver(mailbox).aiohttp_handler)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             base = f"http://127.0.0.1:{runner.addresses[0][1]}/cb"
-            report = await client.upload("Diwali", leads, journal=path, callback_url=base, **options)
+            report = await client.upload("Diwali", leads, journal=self.path, callback_url=base, **options)
             assert report.stopped_by is None
             await self.sim.settle()
             await runner.cleanup()
-            for journal in folder.values():
-                assert await journal.unsettled() == 0
-                await journal.close()
+        journal = await Journal.attach(self.path)
+        for token, result in mailbox.letters:
+            assert await journal.deliver(token, result)
+        assert await journal.unsettled() == 0
+        await journal.close()
 
     async def collect(self, policy: LinkPolicy = HERE, **options: Any) -> CollectReport:
         journal = await Journal.attach(self.path)
@@ -113,6 +118,7 @@ LOOKS = [
     *(FailedFile(number=number) for number in ("keep", "no_plus", "national", "scientific", "float", "text")),
     FailedFile(bom=True, crlf=True),
     FailedFile(reason=None),
+    FailedFile(reason="Kyon"),
     FailedFile(columns=("SNo", "Name", "PhoneNumber", "Campaign")),
     FailedFile(columns=("PhoneNumber",), reason="Remarks", number="national"),
 ]
@@ -363,6 +369,31 @@ async def test_an_error_of_the_journal_is_raised_as_it_is(no_tasks_left: None, t
     await journal.close()
     with pytest.raises(JournalError, match="closed"):
         await collect_failed_rows(journal, fetch=giving(ONE))
+
+
+async def test_a_download_that_hangs_does_not_hold_up_an_error(no_tasks_left: None, tmp_path: Path) -> None:
+    journal = await journal_of(tmp_path / "x.journal", [job(0), job(1)])
+    await journal.run(lambda db: db.execute("UPDATE bodies SET body = ? WHERE id = 1", (b"{}",)).close())
+
+    async def fetch(link: SecretUrl, policy: LinkPolicy) -> AsyncGenerator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async with asyncio.timeout(20):
+        with pytest.raises(JournalError, match="batch 1"):
+            await collect_failed_rows(journal, fetch=fetch, at_once=2)
+    await journal.close()
+
+
+async def test_two_collectors_at_a_time_store_each_row_once(tmp_path: Path) -> None:
+    path = tmp_path / "x.journal"
+    journal = await journal_of(path, [job(0)])
+    other = await Journal.attach(path)
+    reports = await asyncio.gather(*(collect_failed_rows(one, fetch=giving(ONE)) for one in (journal, other)))
+    assert [report.rows for report in reports] == [1, 1]
+    assert len(list(failed_leads(path))) == 1
+    await journal.close()
+    await other.close()
 
 
 @pytest.mark.parametrize(
