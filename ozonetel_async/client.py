@@ -119,10 +119,10 @@ class OzonetelClient:
             base_url=base,
             dialer_url=dialer,
             timezone=timezone,
-            timeouts=timeouts or Timeouts(),
-            limits=limits or Limits(),
-            retry=retry or RetryPolicy(),
-            dialect=dialect or Dialect(),
+            timeouts=Timeouts() if timeouts is None else timeouts,
+            limits=Limits() if limits is None else limits,
+            retry=RetryPolicy() if retry is None else retry,
+            dialect=Dialect() if dialect is None else dialect,
         )
         self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session))
         self._link_policy = link_policy

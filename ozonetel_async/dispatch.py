@@ -7,20 +7,43 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 from .auth import TokenHolder
 from .config import ClientConfig
 from .endpoints import Endpoint, EndpointName, QueueName, endpoint_table
-from .errors import AuthenticationError, ConfigurationError, ConnectError, OzonetelError, RateLimitedError
+from .errors import (
+    AuthenticationError,
+    AuthModeError,
+    CampaignError,
+    ConfigurationError,
+    ConnectError,
+    JournalError,
+    OzonetelError,
+    QueueFullError,
+    RateLimitedError,
+)
 from .replies import Meaning, Reply
 from .retry import retry_after_seconds, wait_before_retry
 from .scheduler import RateQueue, Slot
 from .transport import Response, Transport
 from .wire import Params, Request, build, quote_slices, read, token_of
 
-__all__ = ["Call", "Dispatcher", "check_turn"]
+__all__ = ["FATAL", "Call", "Dispatcher", "check_turn"]
 
 _log = logging.getLogger("ozonetel_async")
+
+FATAL: Final = (
+    AuthenticationError,
+    AuthModeError,
+    CampaignError,
+    ConfigurationError,
+    ConnectError,
+    JournalError,
+    QueueFullError,
+    RateLimitedError,
+)
+"""What every further request of the same kind would meet as well, so that a run of them had better end."""
 
 
 class Call:

@@ -59,7 +59,7 @@ class Pace:
         per = self._limit.per
         pause = retry_after
         if started > self._adapted_at:
-            if pause is None:
+            if not pause:  # a server that names no time, or none worth the name, would refuse again
                 pause = per * min(1.0, _FIRST_PAUSE * 2.0**self._streak)
             self._streak = min(self._streak + 1, 16)
             self._adapted_at = now

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from .chunking import Batch
-from .dispatch import Call, Dispatcher
+from .dispatch import FATAL, Call, Dispatcher
 from .errors import OzonetelError
 from .intake import Intake, Rows
 from .models import InvalidRow, Row, ScheduleReport, ScheduleResult
@@ -32,23 +32,29 @@ async def schedule_rows(
 ) -> ScheduleReport:
     """Schedule ``rows``, at most 4 requests at a time; every row ends in the report.
 
-    A request that fails fails its own rows only. An exception of the input is raised after the rows taken from it
+    A request that fails fails its own rows only, unless every further one would meet the same: then no more are sent,
+    and the rows left are refused for that reason. An exception of the input is raised after the rows taken from it
     were sent.
     """
     results: dict[int, ScheduleResult] = {}
+    refused_by: str | None = None
+
+    def settle(numbers: list[int], outcome: _Outcome, text: str) -> None:
+        results.update((row, ScheduleResult(row, outcome, text)) for row in numbers)
 
     def note_invalid(invalid: InvalidRow, _: Row) -> None:
         results[invalid.row] = ScheduleResult(invalid.row, "invalid", f"{invalid.field}: {invalid.reason}")
 
-    async def send(batch: Batch) -> None:
-        numbers = [row for row in range(batch.last_row - batch.read + 1, batch.last_row + 1) if row not in results]
+    async def send(numbers: list[int], batch: Batch) -> None:
+        nonlocal refused_by
         call = Call(endpoint, params, campaign=campaign, payload=batch.payload)
         try:
             reply = await dispatcher.call(call)
         except OzonetelError as error:
-            outcome: _Outcome = "unknown" if error.outcome == "unknown" else "refused"
             text = f"{type(error).__name__}: {error.message}"
-            results.update((row, ScheduleResult(row, outcome, text)) for row in numbers)
+            settle(numbers, "unknown" if error.outcome == "unknown" else "refused", text)
+            if isinstance(error, FATAL):
+                refused_by = text
         else:
             results.update((result.row, result) for result in read_rows(numbers, reply.data.get("message")))
         finally:
@@ -56,8 +62,13 @@ async def schedule_rows(
 
     async def start(batches: list[Batch]) -> None:
         for batch in batches:
+            numbers = [row for row in range(batch.last_row - batch.read + 1, batch.last_row + 1) if row not in results]
             await room.acquire()
-            tasks.create_task(send(batch))
+            if refused_by is None:
+                tasks.create_task(send(numbers, batch))
+            else:
+                settle(numbers, "refused", refused_by)
+                room.release()
 
     room = asyncio.Semaphore(_WIDTH)
     chunker = make_chunker(note_invalid)

@@ -26,6 +26,10 @@ _MAX_REPLY: Final = 1_048_576
 # aiohttp warns about bodies above 1 MiB given as bytes, and writes a BytesIO in slices that let others run.
 _SLICED_BODY: Final = 262_144
 
+# Less than the 5 seconds after which Apache closes an idle connection: a request that goes out while the other side
+# hangs up has an unknown outcome, and a new connection costs a round trip.
+_KEPT_FOR: Final = 4.0
+
 _NEVER_LEFT: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientHttpProxyError,
@@ -107,7 +111,7 @@ class Transport:
                 return Response(response.status, await read(), response.headers.get("Retry-After"))
         except _NEVER_LEFT as error:
             failure = ConnectError(f"no connection: {_describe(error)}", endpoint=request.endpoint)
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             reason = f"no answer: {_describe(error)}"
             if isinstance(error, TimeoutError):
                 reason = f"no answer within {self._timeouts.total:g} s"
@@ -150,7 +154,9 @@ def _open_session(kept_alive: bool) -> aiohttp.ClientSession:
     once.on_connection_create_start.append(_connect_once)
     # No connector limit: the queues bound what is in flight. No cookies: each answer would pay for the jar.
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=not kept_alive),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_FOR)
+        if kept_alive
+        else aiohttp.TCPConnector(limit=0, force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         trace_configs=[] if kept_alive else [once],
     )

@@ -13,19 +13,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from msgspec import Struct
 
 from .chunking import Batch
-from .dispatch import Call, Dispatcher, check_turn
+from .dispatch import FATAL, Call, Dispatcher, check_turn
 from .errors import (
-    AuthenticationError,
-    AuthModeError,
-    CampaignError,
     ConfigurationError,
-    ConnectError,
     JournalError,
     Outcome,
     OutcomeUnknownError,
     OzonetelError,
-    QueueFullError,
-    RateLimitedError,
 )
 from .intake import Intake, Rows
 from .models import BatchResult, InvalidRow, Row, UploadReport
@@ -50,18 +44,6 @@ _RESENDS = 5
 # So many unknown outcomes in a row mean that the service is down, not that an answer got lost: every further batch
 # would only add rows whose fate nobody knows.
 _UNKNOWN_STREAK = 10
-
-# What every further batch would meet as well.
-_FATAL = (
-    AuthenticationError,
-    AuthModeError,
-    CampaignError,
-    ConfigurationError,
-    ConnectError,
-    JournalError,
-    QueueFullError,
-    RateLimitedError,
-)
 
 # Rows that were never sent are as certain not to be in the dialler as refused ones.
 _COUNTERS = {
@@ -359,7 +341,7 @@ class Upload:
 
     def _note_failure(self, error: OzonetelError, outcome: Outcome) -> None:
         self._unknown_streak = self._unknown_streak + 1 if outcome == "unknown" else 0
-        if isinstance(error, _FATAL):
+        if isinstance(error, FATAL):
             self._refuse(_text(error))
         elif self._unknown_streak >= _UNKNOWN_STREAK:
             self._refuse(f"{_UNKNOWN_STREAK} batches in a row without a trustworthy answer")

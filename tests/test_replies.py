@@ -307,9 +307,14 @@ NEW = "a text that no page lists"
 @pytest.mark.parametrize(
     "word", ["FAIL", "Fail", "fail", "fails", "failure", "error", "Error", " error", "false", False]
 )
-@pytest.mark.parametrize("code", [200, 400, 404, 408, 500, 503])
+@pytest.mark.parametrize("code", [200, 400, 404, 408])
 def test_an_unlisted_message_under_a_failing_word_is_a_refusal(word: object, code: int) -> None:
     assert classify("add", code, body_of(status=word, message=NEW)).meaning is Meaning.REQUEST
+
+
+@pytest.mark.parametrize("code", [500, 502, 503, 504])
+def test_a_failing_word_beside_a_5xx_may_be_a_gateways_and_settles_nothing(code: int) -> None:
+    assert classify("add", code, body_of(status="error", message="upstream request timeout")).meaning is Meaning.SERVER
 
 
 @pytest.mark.parametrize("word", ["SUCCESS", "Success", "success", "queued successfully"])

@@ -153,3 +153,12 @@ async def test_requests_are_made_as_they_are_needed(connect: Connect) -> None:
 async def test_check_duplicate_travels(sim: Simulator, client: OzonetelClient) -> None:
     await client.schedule_leads("Diwali", leads(1), check_duplicate=True)
     assert sim.requests("schedule")[0].params["checkDuplicate"] is True
+
+
+async def test_what_every_request_would_meet_is_met_once_or_by_those_under_way(
+    sim: Simulator, connect: Connect
+) -> None:
+    async with connect(api_key="another-key") as client:
+        report = await client.schedule_leads("Diwali", leads(1_050))
+    assert report.count("refused") == len(report.results) == 1_050
+    assert 0 < len(sim.requests("schedule")) <= 4
