@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 from msgspec import MsgspecError
 
 from .errors import JournalError
-from .wal import check_log, check_recovered
+from .wal import check_log
 
 __all__ = ["Lock", "Store", "connect", "create_private", "explain"]
 
@@ -213,10 +213,7 @@ class Store:
         if self._exclusive:
             stack.enter_context(closing(Lock(self.path)))
             create_private(self.path)
-        if check_log(self.path):
-            with closing(connect(self.path, read_only=True)) as reader:
-                reader.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
-                check_recovered(self.path)
+        check_log(self.path)
         return stack.enter_context(closing(connect(self.path)))
 
     def _serve_some(self, connection: sqlite3.Connection) -> None:
