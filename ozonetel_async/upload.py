@@ -75,6 +75,8 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError("on_unknown='resend' needs check_duplicate=True, or people would be called twice")
         if self.in_flight is not None and (not isinstance(self.in_flight, int) or self.in_flight < 1):
             raise ConfigurationError(f"in_flight must be a whole number of at least 1, got {self.in_flight!r}")
+        if self.journal is not None and not isinstance(self.journal, str | PathLike):
+            raise ConfigurationError(f"journal must be a path, got {type(self.journal).__name__}")
         check_turn(self.queue_priority, None)
         patience = self.callback_timeout
         if patience is None:

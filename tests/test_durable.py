@@ -14,11 +14,20 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import pytest
 
-from ozonetel_async import JournalError, OzonetelClient, RateLimit, RetryPolicy, Timeouts, UploadReport, ledger
+from ozonetel_async import (
+    ConfigurationError,
+    JournalError,
+    OzonetelClient,
+    RateLimit,
+    RetryPolicy,
+    Timeouts,
+    UploadReport,
+    ledger,
+)
 from ozonetel_async import store as store_module
 from ozonetel_async.callbacks import JobResult
 from ozonetel_async.correlation import token_of
@@ -1000,3 +1009,8 @@ async def test_while_a_process_uploads_another_is_kept_out(client: OzonetelClien
     assert sim.arrivals("bulk") - before <= 2
     report = await client.upload("Diwali", rows(), journal=path)
     assert report.rows_accepted + report.rows_unknown == ROWS
+
+
+async def test_a_journal_is_a_path(client: OzonetelClient) -> None:
+    with pytest.raises(ConfigurationError, match="journal must be a path, got int"):
+        await client.upload("Diwali", [], journal=cast("str", 123))
