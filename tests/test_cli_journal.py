@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -9,22 +10,27 @@ import re
 import shlex
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from ozonetel_async import Limits, OzonetelClient, RateLimit, UploadReport
+from ozonetel_async.callbacks import JobResult, SecretUrl
 from ozonetel_async.chunking import Batch
 from ozonetel_async.cli import COMMANDS, main, make_parser
+from ozonetel_async.cli_callbacks import await_callbacks
 from ozonetel_async.cli_job import resume_command
-from ozonetel_async.cli_listen import Address, address
+from ozonetel_async.cli_listen import Address, JournalSink, address
 from ozonetel_async.cli_output import Exit, Meter, Progress, Screen
 from ozonetel_async.cli_schedule import TakenRows
 from ozonetel_async.cli_watch import Watcher
-from ozonetel_async.errors import ConfigurationError
+from ozonetel_async.errors import ConfigurationError, JournalError
 from ozonetel_async.journal import Header, Journal
+from ozonetel_async.links import LinkPolicy
 from ozonetel_async.sources import read_csv
 from ozonetel_async.testing import Fault, Simulator
 
@@ -125,6 +131,8 @@ def test_what_is_on_its_way_is_finished_at_the_first_signal_and_left_at_the_seco
         # One answer has come, and the other never does.
         wait_until(lambda: simulator.writes_applied("bulk") == 2)
         wait_until(lambda: status(capsys)["rows_in_doubt"] == 500)
+        (doubt,) = cast("list[dict[str, object]]", status(capsys)["in_doubt"])
+        assert (doubt["state"], doubt["rows"]) == ("sent", 500)
         running.send_signal(signal.SIGTERM)
         assert running.stderr is not None
         assert "finishing what is on its way" in running.stderr.readline()
@@ -232,7 +240,10 @@ def test_resume_finds_a_file_that_has_moved_and_no_other(half_done: Simulator, t
     assert result(capsys)["rows_unknown"] == status(capsys)["rows_in_doubt"] != 0
 
 
-async def make_journal(path: str, *, host: str, source: dict[str, str] | None = None) -> None:
+TOKEN = "ozcb_00000000000000000000000000000000"
+
+
+async def make_journal(path: str, *, host: str, source: dict[str, str] | None = None, token: str | None = None) -> None:
     header = Header(
         campaign="Diwali",
         account=f"somebody at {host}",
@@ -242,7 +253,7 @@ async def make_journal(path: str, *, host: str, source: dict[str, str] | None = 
         source=source,
     )
     journal = await Journal.open(path, header)
-    await journal.plan(Batch(0, 1, 1, 1, 1, 0, b'{"map":["PhoneNumber"],"data":[["9812345678"]]}'), [], None)
+    await journal.plan(Batch(0, 1, 1, 1, 1, 0, b'{"map":["PhoneNumber"],"data":[["9812345678"]]}'), [], token)
     await journal.close()
 
 
@@ -253,6 +264,14 @@ async def test_resume_sends_the_key_to_no_host_that_only_a_journal_names(leads: 
         assert done.returncode == Exit.USAGE
         assert complaint in done.stderr
         assert KEY not in done.stderr
+
+
+async def test_resume_gives_columns_that_the_upload_was_given(leads: str, simulator: Simulator) -> None:
+    async with OzonetelClient(limits=Limits(bulk=RateLimit(50, 1.0))) as client:
+        await client.upload("Diwali", read_csv(leads), columns=("PhoneNumber", "skill"), journal="x.journal")
+    done = subprocess_main("resume", "x.journal", "-q", "--json")
+    assert done.returncode == Exit.OK
+    assert json.loads(done.stdout)["requests"] == 0
 
 
 async def test_resume_needs_a_file(leads: str) -> None:
@@ -266,7 +285,7 @@ def subprocess_main(*arguments: str, **env: str) -> subprocess.CompletedProcess[
     """For tests that have a loop of their own."""
     with process(*arguments, env=env) as running:
         out, err = running.communicate(timeout=30)
-    assert len(err.splitlines()) == 1
+    assert len(err.splitlines()) == (running.returncode != Exit.OK)
     return subprocess.CompletedProcess(arguments, running.returncode, out, err)
 
 
@@ -432,8 +451,12 @@ def test_lists_that_have_expired_are_missed(leads: str, simulator: Simulator, ca
 
 def test_callbacks_that_do_not_come(leads: str, simulator: Simulator, capsys: Output) -> None:
     simulator.inject("bulk", Fault.lost_callback(), times=None)
-    waiting = ("--callback-url", "http://127.0.0.1:9/", "--callback-timeout", "0.05")
+    waiting = ("--callback-url", "http://127.0.0.1:9/x", "--callback-timeout", "0.05", "--listen", "127.0.0.1:0")
     assert main([*UPLOAD, "--limit", "50/1", "-q", *waiting]) == Exit.NOT_ALL
+    # The public URL, and not the local address behind it.
+    urls = {str(request.params["callBackUrl"]) for request in simulator.requests("bulk")}
+    assert len(urls) == 6
+    assert all(url.startswith("http://127.0.0.1:9/x/ozcb_") for url in urls)
     assert re.search(r"callbacks +0 came, 6 did not yet", shown(capsys)[0])
     assert main(["failed-rows", "x.journal", "--out", "failed.csv"]) == Exit.NOT_ALL
     assert "6 batches have no callback yet" in shown(capsys)[1]
@@ -447,6 +470,45 @@ def test_status_shows_what_is_in_doubt(half_done: Simulator, capsys: Output) -> 
     assert re.search(r"accepted +1,000 rows in 2 batches", out)
     assert re.search(r"rows taken +3,000 of about 3,000", out)
     assert "rows 1001 to 1500: unknown: OutcomeUnknownError" in out
+
+
+def test_status_counts_invalid_rows(tmp_path: Path, capsys: Output) -> None:
+    leads_file(tmp_path / "leads.csv", 3, "12,x", "9812345678,x")
+    assert main([*SIMULATED, "-q"]) == Exit.NOT_ALL
+    capsys.readouterr()
+    known = status(capsys)
+    assert (known["rows_taken"], known["rows_in_file"]) == (5, 5)
+    assert known["rows"] == {"pending": 0, "sent": 0, "accepted": 4, "refused": 0, "unknown": 0, "invalid": 1}
+
+
+async def test_lists_are_fetched_after_the_wait_and_not_when_it_was_interrupted(tmp_path: Path) -> None:
+    await make_journal("x.journal", host="https://elsewhere.example", token=TOKEN)
+    journal = await Journal.attach("x.journal")
+    link = SecretUrl("https://elsewhere.example/list?signature=1")
+    await journal.accepted(0, "1")
+    assert await journal.deliver(TOKEN, JobResult("1", True, 1, 0, 1, failed_file=link))
+    report, stop, states = UploadReport(campaign="x"), asyncio.Event(), []
+    stop.set()
+    for _ in range(2):
+        await await_callbacks("x.journal", report, 5.0, stop, Seen(), LinkPolicy())
+        states += [entry.failed_file for entry in await journal.entries()]
+        stop.clear()
+    await journal.close()
+    assert states[0] is None
+    assert str(states[1]).startswith("refused: ")
+    assert report.rows_not_added == 1
+
+
+async def test_a_sink_opens_its_journal_once_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = JournalSink("x.journal")
+    with pytest.raises(JournalError, match="no such file"):
+        await sink.deliver(TOKEN, JobResult("1", True))
+    await make_journal("x.journal", host="https://elsewhere.example", token=TOKEN)
+    results = await asyncio.gather(*(sink.deliver(token, JobResult("1", True)) for token in (TOKEN, TOKEN, "another")))
+    assert results == [True, True, False]
+    assert sum(thread.name == "journal x.journal" for thread in threading.enumerate()) == 1
+    await sink.aclose()
+    assert not any(thread.name == "journal x.journal" for thread in threading.enumerate())
 
 
 def test_a_journal_is_not_overwritten(leads: str, simulator: Simulator, tmp_path: Path, capsys: Output) -> None:
@@ -514,7 +576,25 @@ def test_scheduling_takes_no_more_rows_once_stopped(calls: str) -> None:
     assert taken.error == "interrupted"
 
 
-def test_an_interrupted_schedule_reports_what_was_sent(calls: str, simulator: Simulator) -> None:
+def test_an_interrupted_schedule_takes_no_more_rows(
+    calls: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = (tmp_path / calls).read_text().splitlines()[1]
+    (tmp_path / calls).write_text("\n".join(["PhoneNumber,Name,ScheduledTime", *[row] * 20_000]))
+    with Simulator.in_thread(limits={"schedule": 0}, latency=(0.3, 0.3)) as simulator:
+        for name, value in account(simulator).items():
+            monkeypatch.setenv(name, value)
+        with process("schedule", calls, "-c", "Diwali", "--json", "--limit", "100/1") as running:
+            wait_until(lambda: simulator.in_flight == 4)
+            running.send_signal(signal.SIGINT)
+            out, _ = running.communicate(timeout=30)
+        assert running.returncode == Exit.INTERRUPTED
+        told = json.loads(out)
+        assert told["error"] == "interrupted"
+        assert told["accepted"] == told["rows"] == simulator.rows_applied("schedule") < 20_000
+
+
+def test_a_schedule_that_is_interrupted_twice_ends_at_once(calls: str, simulator: Simulator) -> None:
     simulator.inject("schedule", Fault.stall_before_apply(), times=None)
     with process("schedule", calls, "-c", "Diwali") as running:
         wait_until(lambda: simulator.in_flight == 3)
@@ -693,6 +773,11 @@ def test_a_result_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
             break_off(name)
     assert (tmp_path / "kept").read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    (tmp_path / "link").symlink_to("kept")
+    with screen.file("link") as file:
+        file.write(b"through")
+    assert (tmp_path / "kept").read_bytes() == b"through"
+    assert (tmp_path / "link").is_symlink()
     with screen.file("/dev/null") as file:
         file.write(b"x")
     assert Path("/dev/null").is_char_device()
