@@ -108,7 +108,7 @@ async def perform(job: UploadJob, args: argparse.Namespace, screen: Screen) -> i
         client = await stack.enter_async_context(connect(args, simulator, link_policy(args)))
         run = _Run(job, args, screen, client)
         code = await run.run()
-        facts = [*report_facts(run.report, limit_of(args), callbacks=job.journal is not None)]
+        facts = [*report_facts(run.report, limit_of(args))]
         if simulator is not None and code != Exit.INTERRUPTED:
             await simulator.settle()
             facts.append(("in the simulator", f"{simulator.campaigns[job.campaign].stored:,} leads"))

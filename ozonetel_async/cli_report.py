@@ -42,8 +42,8 @@ def report_values(report: UploadReport) -> dict[str, object]:
     return {name: to_builtins(getattr(report, name)) for name in REPORT_KEYS}
 
 
-def report_facts(report: UploadReport, limit: RateLimit, *, callbacks: bool = False) -> Facts:
-    """A report as labels and values; ``callbacks`` says whether it counts them."""
+def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
+    """A report as labels and values."""
     window = f"at most {report.worst_window} in any {limit.per:g} s, limit {limit.requests}"
     facts = [
         ("rows read", f"{report.rows_read:,}"),
@@ -54,7 +54,7 @@ def report_facts(report: UploadReport, limit: RateLimit, *, callbacks: bool = Fa
         ("requests", f"{report.requests:,}, {window}"),
         ("time", duration(report.elapsed) if report.elapsed >= 60 else f"{report.elapsed:.1f} s"),
     ]
-    if callbacks and (report.batches_settled or report.batches_overdue):
+    if report.batches_settled or report.batches_overdue:
         facts += [
             ("callbacks", f"{report.batches_settled:,} came, {report.batches_overdue:,} did not yet"),
             ("added", f"{report.rows_added:,}"),

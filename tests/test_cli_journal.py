@@ -11,6 +11,8 @@ import shlex
 import signal
 import subprocess
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import cast
 
 import pytest
 
-from ozonetel_async import Limits, OzonetelClient, RateLimit, UploadReport
+from ozonetel_async import Limits, OzonetelClient, RateLimit, ScheduleReport, ScheduleResult, UploadReport
 from ozonetel_async.callbacks import JobResult, SecretUrl
 from ozonetel_async.chunking import Batch
 from ozonetel_async.cli import COMMANDS, main, make_parser
@@ -435,6 +437,25 @@ def test_another_process_takes_callbacks_in(
         assert (code, told["rows"], told["lists"]) == (Exit.OK, 100, {"none": 5, "done": 1})
 
 
+def test_a_receiver_tells_what_it_turns_away() -> None:
+    with process("receive", "--listen", "127.0.0.1:0", "--journals", ".", "--json") as receiving:
+        assert receiving.stderr is not None
+        url = receiving.stderr.readline().split()[4]
+        for path, code in ((TOKEN, 400), ("nothing", 404)):
+            with pytest.raises(urllib.error.HTTPError) as raised:
+                urllib.request.urlopen(f"{url}/{path}", b"9812345678901", timeout=30)
+            raised.value.close()
+            assert raised.value.code == code
+        receiving.send_signal(signal.SIGINT)
+        out, err = receiving.communicate(timeout=30)
+    assert receiving.returncode == Exit.OK
+    assert json.loads(out) == {"stored": 0, "turned_away": {"400": 1, "404": 1}, "exit_code": 0}
+    assert err.startswith("ozonetel: a callback was refused: ")
+    assert len(err.splitlines()) == 1
+    assert TOKEN not in err
+    assert "9812345678901" not in err
+
+
 def test_lists_that_have_expired_are_missed(leads: str, simulator: Simulator, capsys: Output) -> None:
     with process("receive", "--listen", "127.0.0.1:0", "--journals", ".") as receiving:
         assert receiving.stderr is not None
@@ -556,6 +577,18 @@ def test_schedule_as_json(calls: str, capsys: Output) -> None:
     told = result(capsys)
     assert (told["rows"], told["accepted"], told["invalid"], told["error"]) == (251, 250, 1, None)
     assert main([*command, "--out", "-"]) == Exit.USAGE
+
+
+def test_what_the_service_says_of_a_row_shows_no_number(
+    calls: str, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    async def schedule_leads(*_: object, **__: object) -> ScheduleReport:
+        return ScheduleReport((ScheduleResult(1, "refused", "919812345678 is on a list"),))
+
+    monkeypatch.setattr(OzonetelClient, "schedule_leads", schedule_leads)
+    for more in ((), ("--json",)):
+        assert main(["schedule", calls, "-c", "Winter", "--simulate", "-q", *more]) == Exit.NOT_ALL
+        assert "[…678] is on a list" in shown(capsys)[0]
 
 
 def test_a_file_of_calls_that_breaks_off(calls: str, simulator: Simulator, tmp_path: Path, capsys: Output) -> None:
