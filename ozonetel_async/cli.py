@@ -177,7 +177,7 @@ def make_parser() -> argparse.ArgumentParser:
         sub = subparsers.add_parser(
             command.name,
             help=command.summary,
-            description=command.summary.capitalize() + ".",
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.",
             epilog=_epilog(command.keys),
             formatter_class=style,
             allow_abbrev=False,

@@ -790,6 +790,7 @@ def test_the_keys_of_json_are_those_that_help_tells(leads: str, calls: str, caps
             main([command.name, "--help"])
         help_ = capsys.readouterr().out
         assert all(f"  {key} " in help_ for key in command.keys)
+        assert f"\n{command.summary[0].upper()}{command.summary[1:]}.\n" in help_
 
 
 def test_a_result_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
