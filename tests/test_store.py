@@ -510,6 +510,50 @@ async def _write_on(store: Store) -> None:
         n += 1
 
 
+CUT_OFF = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+try:
+    db.execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError as error:
+    print(error)
+"""
+
+
+async def test_opening_the_file_once_more_leaves_the_locks_of_an_open_transaction(store: Store, path: Path) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def write(db: sqlite3.Connection) -> None:
+        insert(1)(db)
+        inside.set()
+        leave.wait()
+
+    writer = asyncio.create_task(store.run(write))
+    await asyncio.to_thread(inside.wait)
+    other = Store(path)
+    await other.close()  # ends when the file has been opened
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CUT_OFF, str(path), stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    leave.set()
+    await writer
+    assert said == b"database is locked\n"
+
+
+async def test_frames_that_were_written_but_not_yet_counted_are_no_damage(store: Store, path: Path) -> None:
+    # As in another process that flushes its commit to a slow disk, or was killed there while a third had the file open.
+    await store.run(insert("x" * 10_000))
+    index = path.with_name(f"{path.name}-shm")
+    counted = read(index)[:96]
+    await store.run(insert("y" * 10_000))
+    with index.open("r+b") as file:
+        file.write(counted)
+    other = Store(path)
+    assert await values(other) == ["x" * 10_000]
+    await other.close()
+
+
 async def test_a_log_written_anew_after_a_checkpoint_is_whole(path: Path) -> None:
     # The remains of the earlier, longer log behind the new frames have other salts.
     store = Store(path, exclusive=True)
