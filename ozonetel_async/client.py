@@ -269,7 +269,8 @@ class OzonetelClient:
             that the service did not add: ``report.failed_rows()``. Needs ``journal`` and ``callback_url``. None does
             not wait.
         on_progress: called with the live report before the first row and whenever a batch's fate is known.
-        stop: set it to end the upload early: what is on the wire is finished, nothing more is begun.
+        stop: set it to end the upload early: what is on the wire is finished, nothing more is begun, and callbacks
+            are waited for no longer.
         on_unknown: ``"hold"`` reports batches without a trustworthy answer and leaves them alone. ``"resend"`` sends
             them again, and needs ``check_duplicate=True`` so that nobody is added twice.
         rejects: path of a CSV that receives every invalid row with its number and reason.

@@ -48,7 +48,7 @@ async def run_upload(
         report = await Upload(dispatcher, campaign, leads, make_chunker, params, options, ledger).run()
         if ledger is not None:
             if options.callback_timeout is not None and report.stopped_by is None:
-                await wait_for_verdicts(ledger.journal, options.callback_timeout)
+                await wait_for_verdicts(ledger.journal, options.callback_timeout, options.stop)
                 await collect_failed_rows(ledger.journal, policy=link_policy)
             await add_verdicts(report, ledger.journal)
         return report

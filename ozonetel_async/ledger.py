@@ -148,12 +148,17 @@ def _moment(journal: Journal, text: str) -> datetime:
         raise JournalError(f"journal {journal.path.name} is damaged (its time is no ISO time)") from None
 
 
-async def wait_for_verdicts(journal: Journal, seconds: float) -> None:
-    """Wait until every batch that reached the service has its callback; after ``seconds``, note who has none."""
+async def wait_for_verdicts(journal: Journal, seconds: float, stop: asyncio.Event | None = None) -> None:
+    """Wait until every batch that reached the service has its callback; after ``seconds``, note who has none.
+
+    ``stop``, once set, ends the wait; then nothing is noted.
+    """
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while await journal.unsettled():  # noqa: ASYNC110 - callbacks may be written by another process
-                await asyncio.sleep(_LOOK_EVERY)
+            while await journal.unsettled():
+                if stop is not None and stop.is_set():
+                    return
+                await asyncio.sleep(_LOOK_EVERY)  # not an event: callbacks may be written by another process
             return
     await journal.give_up_waiting()
 

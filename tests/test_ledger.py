@@ -283,6 +283,20 @@ async def test_waiting_gives_up_in_time_and_notes_who_is_missing(journal: Journa
     assert entry.settlement.lost
 
 
+async def test_being_asked_to_stop_ends_the_wait_and_gives_nobody_up(journal: Journal) -> None:
+    given = call()
+    kept = Ledger(journal, [], BASE)
+    await kept.prepare(batch(0), given, at_once=True)
+    await kept.conclude(batch(0), "accepted", "172")
+    stop = asyncio.Event()
+    waiting = asyncio.create_task(wait_for_verdicts(journal, 1000.0, stop))
+    stop.set()
+    async with asyncio.timeout(5):
+        await waiting
+    (entry,) = await journal.entries()
+    assert not entry.settlement.overdue
+
+
 async def test_nobody_waits_where_no_callback_can_come(journal: Journal) -> None:
     await journal.plan(batch(0), [], None, sent=True)
     await journal.accepted(0, "172")
