@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from hashlib import blake2b, sha256
 from os import PathLike
 from pathlib import Path
@@ -142,7 +142,8 @@ class Journal:
         JournalError: in use by another process, damaged, of another version, or of another upload.
         """
         file = Path(path)
-        return await cls._opened(Store(file, exclusive=True), lambda db: _begin(db, file, header))
+        store = Store(file, exclusive=True)
+        return await cls._opened(store, store.run(lambda db: _begin(db, file, header)))
 
     @classmethod
     async def attach(cls, path: str | PathLike[str]) -> Self:
@@ -153,12 +154,13 @@ class Journal:
         JournalError: there is none, or it is damaged or of another version.
         """
         file = _existing(path)
-        return await cls._opened(Store(file), lambda db: _check_format(db, file))
+        store = Store(file)
+        return await cls._opened(store, store.read(lambda db: _check_format(db, file)))
 
     @classmethod
-    async def _opened(cls, store: Store, work: Callable[[sqlite3.Connection], None]) -> Self:
+    async def _opened(cls, store: Store, first_look: Awaitable[None]) -> Self:
         try:
-            await store.run(work)
+            await first_look
         except BaseException:
             await store.close()
             raise
@@ -170,15 +172,15 @@ class Journal:
 
     async def header(self) -> Header:
         """What the upload is."""
-        return await self._store.run(_read_header)
+        return await self._store.read(_read_header)
 
     async def entries(self) -> list[Entry]:
         """All batches in their order."""
-        return await self._store.run(_read_entries)
+        return await self._store.read(_read_entries)
 
     async def body(self, index: int) -> tuple[bytes, str | None]:
         """A batch's encoded bulkData and its callback token."""
-        return await self._store.run(lambda db: _read_body(db, self.path, index))
+        return await self._store.read(lambda db: _read_body(db, self.path, index))
 
     async def plan(self, batch: Batch, invalid: Iterable[int], token: str | None, *, sent: bool = False) -> None:
         """Write a batch ahead of its sending; only then may it be sent.
@@ -198,7 +200,6 @@ class Journal:
 
     async def accepted(self, index: int, transaction_id: str) -> None:
         """Note the service's ticket."""
-
         await self._store.run(lambda db: _accept(db, index, transaction_id))
 
     async def refused(self, index: int, error: str) -> None:
@@ -230,7 +231,7 @@ class Journal:
 
     async def unsettled(self) -> int:
         """Batches with a callback token that have reached the service, or may have, and have no verdict yet."""
-        return await self._store.run(lambda db: int(db.execute(_COUNT_UNSETTLED).fetchone()[0]))
+        return await self._store.read(lambda db: int(db.execute(_COUNT_UNSETTLED).fetchone()[0]))
 
     async def give_up_waiting(self) -> None:
         """Note for every batch without a verdict that the wait is over."""

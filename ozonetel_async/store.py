@@ -114,10 +114,11 @@ class Lock:
 
 
 class _Job(Generic[_T]):
-    __slots__ = ("error", "future", "result", "work")
+    __slots__ = ("error", "future", "result", "work", "writes")
 
-    def __init__(self, work: Callable[[sqlite3.Connection], _T], future: asyncio.Future[_T]) -> None:
+    def __init__(self, work: Callable[[sqlite3.Connection], _T], future: asyncio.Future[_T], writes: bool) -> None:
         self.work = work
+        self.writes = writes
         self.future = future
         self.result: _T
         self.error: BaseException | None = None
@@ -159,6 +160,10 @@ class Store:
         self._thread = threading.Thread(target=self._serve, name=f"journal {path.name}", daemon=True)
         self._thread.start()
 
+    async def read(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run ``work``, which writes nothing, without waiting for processes that write; else as ``run``."""
+        return await self._submit(work, writes=False)
+
     async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Run ``work`` inside a transaction of its own or one shared with others, and return what it returns.
 
@@ -169,11 +174,14 @@ class Store:
         ------
         JournalError: the file could not be read or written; nothing of ``work`` is in it then.
         """
+        return await self._submit(work, writes=True)
+
+    async def _submit(self, work: Callable[[sqlite3.Connection], _T], *, writes: bool) -> _T:
         self._check_loop()
         if self._closing:
             raise JournalError(f"journal {self.path.name} is closed")
         future: asyncio.Future[_T] = self._loop.create_future()
-        self._jobs.put(_Job(work, future))  # type: ignore[arg-type]
+        self._jobs.put(_Job(work, future, writes))  # type: ignore[arg-type]
         return await future
 
     async def close(self) -> None:
@@ -214,7 +222,10 @@ class Store:
             stack.enter_context(closing(Lock(self.path)))
             create_private(self.path)
         check_log(self.path)
-        return stack.enter_context(closing(connect(self.path)))
+        connection = stack.enter_context(closing(connect(self.path)))
+        if self._exclusive:
+            _begin_log_anew(connection)
+        return connection
 
     def _serve_some(self, connection: sqlite3.Connection) -> None:
         jobs = self._next()
@@ -267,10 +278,21 @@ def _deliver(jobs: list[_Job[object]]) -> None:
         job.deliver()
 
 
+def _begin_log_anew(connection: sqlite3.Connection) -> None:
+    """Take the log into the file, so that what a kill left behind its end is not there to confuse the next look.
+
+    Best effort: a process that reads just now keeps it from happening.
+    """
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        connection.execute("PRAGMA busy_timeout = 1000")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_SECONDS * 1000)}")
+
+
 def _transact(connection: sqlite3.Connection, jobs: list[_Job[object]]) -> None:
     if not jobs:
         return
-    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("BEGIN IMMEDIATE" if any(job.writes for job in jobs) else "BEGIN")
     try:
         for job in jobs:
             job.run(connection)
