@@ -36,61 +36,79 @@ async def schedule_rows(
     and the rows left are refused for that reason. An exception of the input is raised after the rows taken from it
     were sent.
     """
-    results: dict[int, ScheduleResult] = {}
-    refused_by: str | None = None
+    return await _Schedule(dispatcher, endpoint, campaign, params).run(rows, make_chunker)
 
-    def settle(numbers: list[int], outcome: _Outcome, text: str) -> None:
-        results.update((row, ScheduleResult(row, outcome, text)) for row in numbers)
 
-    def note_invalid(invalid: InvalidRow, _: Row) -> None:
-        results[invalid.row] = ScheduleResult(invalid.row, "invalid", f"{invalid.field}: {invalid.reason}")
+class _Schedule:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        endpoint: Literal["schedule", "legacy_schedule"],
+        campaign: str,
+        params: Params,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._endpoint = endpoint
+        self._campaign = campaign
+        self._params = params
+        self._room = asyncio.Semaphore(_WIDTH)
+        self._results: dict[int, ScheduleResult] = {}
+        self._refused_by: str | None = None
 
-    async def send(numbers: list[int], batch: Batch) -> None:
-        nonlocal refused_by
-        call = Call(endpoint, params, campaign=campaign, payload=batch.payload)
+    async def run(self, rows: Rows, make_chunker: ChunkerMaker) -> ScheduleReport:
+        chunker = make_chunker(self._note_invalid)
+        intake = Intake(rows)
+        failure: Exception | None = None
         try:
-            reply = await dispatcher.call(call)
+            async with asyncio.TaskGroup() as tasks:
+                try:
+                    while taken := await intake.take():
+                        await self._start(chunker.feed(taken), tasks)
+                    await self._start(chunker.flush(), tasks)
+                except OzonetelError as error:
+                    # Out of the group it would come wrapped in an ExceptionGroup.
+                    failure = error
+        finally:
+            await intake.close()
+        report = ScheduleReport(tuple(self._results[row] for row in sorted(self._results)))
+        failure = failure or intake.failure
+        if failure is not None:
+            failure.add_note(f"of {len(report.results)} rows taken, {report.count('accepted')} were scheduled")
+            raise failure
+        return report
+
+    async def _start(self, batches: list[Batch], tasks: asyncio.TaskGroup) -> None:
+        for batch in batches:
+            span = range(batch.last_row - batch.read + 1, batch.last_row + 1)
+            numbers = [row for row in span if row not in self._results]
+            await self._room.acquire()
+            if self._refused_by is None:
+                tasks.create_task(self._send(numbers, batch))
+            else:
+                self._settle(numbers, "refused", self._refused_by)
+                self._room.release()
+
+    async def _send(self, numbers: list[int], batch: Batch) -> None:
+        call = Call(self._endpoint, self._params, campaign=self._campaign, payload=batch.payload)
+        try:
+            reply = await self._dispatcher.call(call)
         except OzonetelError as error:
             text = f"{type(error).__name__}: {error.message}"
-            settle(numbers, "unknown" if error.outcome == "unknown" else "refused", text)
+            self._settle(numbers, "unknown" if error.outcome == "unknown" else "refused", text)
             if isinstance(error, FATAL):
-                refused_by = text
+                self._refused_by = text
         else:
-            results.update((result.row, result) for result in read_rows(numbers, reply.data.get("message")))
+            answers = read_rows(numbers, reply.data.get("message"))
+            self._results.update((result.row, result) for result in answers)
         finally:
-            room.release()
+            self._room.release()
 
-    async def start(batches: list[Batch]) -> None:
-        for batch in batches:
-            numbers = [row for row in range(batch.last_row - batch.read + 1, batch.last_row + 1) if row not in results]
-            await room.acquire()
-            if refused_by is None:
-                tasks.create_task(send(numbers, batch))
-            else:
-                settle(numbers, "refused", refused_by)
-                room.release()
+    def _settle(self, numbers: list[int], outcome: _Outcome, text: str) -> None:
+        self._results.update((row, ScheduleResult(row, outcome, text)) for row in numbers)
 
-    room = asyncio.Semaphore(_WIDTH)
-    chunker = make_chunker(note_invalid)
-    intake = Intake(rows)
-    failure: Exception | None = None
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            try:
-                while taken := await intake.take():
-                    await start(chunker.feed(taken))
-                await start(chunker.flush())
-            except OzonetelError as error:
-                # Out of the group it would come wrapped in an ExceptionGroup.
-                failure = error
-    finally:
-        await intake.close()
-    report = ScheduleReport(tuple(results[row] for row in sorted(results)))
-    failure = failure or intake.failure
-    if failure is not None:
-        failure.add_note(f"of {len(report.results)} rows taken, {report.count('accepted')} were scheduled")
-        raise failure
-    return report
+    def _note_invalid(self, invalid: InvalidRow, _: Row) -> None:
+        text = f"{invalid.field}: {invalid.reason}"
+        self._results[invalid.row] = ScheduleResult(invalid.row, "invalid", text)
 
 
 def read_rows(numbers: list[int], answers: object) -> list[ScheduleResult]:
