@@ -152,7 +152,7 @@ class Upload:
             failure = self._intake.failure
         except BaseException as error:  # cancellation, or the caller's on_progress
             failure = error
-            await self._abandon(type(error).__name__)
+            await self._abandon("cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__)
         finally:
             if watcher is not None:
                 watcher.cancel()
