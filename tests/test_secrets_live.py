@@ -158,7 +158,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("endpoint", CALLS)
 async def test_nothing_shows_in_any_failure(sim: Simulator, connect: Connect, ears: Ears, endpoint: str) -> None:
-    client = connect(timeouts=Timeouts(total=0.1))
+    client = connect(timeouts=Timeouts(total=0.4))
     failures = 0
     for fault in FAULTS:
         sim.inject(endpoint, fault)
@@ -167,7 +167,7 @@ async def test_nothing_shows_in_any_failure(sim: Simulator, connect: Connect, ea
         failures += 1
         check(everything_said(outcome))
         if fault.code == 429:
-            client = connect(timeouts=Timeouts(total=0.1))
+            client = connect(timeouts=Timeouts(total=0.4))
     check_objects(client)
     await client.close()
     gc.collect()
@@ -305,7 +305,7 @@ async def test_a_bearer_token_does_not_show(sim: Simulator, connect: Connect, ea
 
 
 async def test_an_upload_says_nothing(sim: Simulator, connect: Connect, ears: Ears) -> None:
-    client = connect(timeouts=Timeouts(total=0.1))
+    client = connect(timeouts=Timeouts(total=0.4))
     reports = []
     rows: list[Any] = [
         {"PhoneNumber": PHONE, "Name": "Asha"},

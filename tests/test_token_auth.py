@@ -183,7 +183,7 @@ FAILING = [
 async def test_without_a_token_nothing_is_sent(
     sim: Simulator, connect: Connect, fault: Fault, kind: type[OzonetelError]
 ) -> None:
-    client = connect(auth="token", timeouts=Timeouts(total=0.1 if fault.kind == "stall" else 5.0))
+    client = connect(auth="token", timeouts=Timeouts(total=0.4 if fault.kind == "stall" else 5.0))
     sim.inject("token", fault)
     answers = await asyncio.gather(*(add(client) for _ in range(10)), return_exceptions=True)
     assert {type(error) for error in answers} == {kind}

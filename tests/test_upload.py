@@ -411,7 +411,7 @@ async def test_rows_are_pulled_as_they_are_needed(
 
 async def test_no_more_requests_than_asked_for_are_under_way(connect: Connect) -> None:
     async with RawServer(never) as server:
-        client = connect(base_url=server.url, limits=fast_limits(bulk=UNLIMITED), timeouts=Timeouts(total=0.1))
+        client = connect(base_url=server.url, limits=fast_limits(bulk=UNLIMITED), timeouts=Timeouts(total=0.4))
         report = await client.upload("Diwali", rows(500 * 40), in_flight=3)
         assert (len(server.hits), server.connections) == (12, 12)
         assert client.queues["bulk"].worst_window <= 3
