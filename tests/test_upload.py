@@ -579,7 +579,7 @@ async def test_cancelled_at_random_moments_the_report_holds_what_the_service_kno
         campaign = f"c{moment}"
         sim.campaign(campaign)
         watch = Watch()
-        given = rows(4_000, moment * 10_000)
+        given = rows(2_500, moment * 10_000)
         given[17]["Name"] = "?!"
         upload = asyncio.create_task(client.upload(campaign, given, in_flight=chance.randint(1, 4), on_progress=watch))
         for _ in range(chance.randint(0, 150)):
