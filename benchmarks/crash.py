@@ -4,7 +4,11 @@ Each run uploads rows with a journal to the simulator, through faults, in a proc
 random moment, and again, until one gets to the end. Then the simulator's campaign, the journal and the last report
 are held against each other.
 
-    python benchmarks/crash.py --runs 200 --rows 20000 [--on-unknown resend] [--seed 1]
+    python benchmarks/crash.py --runs 200 --rows 20000 [--on-unknown resend] [--callbacks] [--seed 1]
+
+With ``--callbacks`` this process takes in the service's callbacks meanwhile, early, late, doubled and in every shape,
+and writes them to the journal that the killed one writes to. All of them in, the same upload is run once more: then
+every batch that was applied must be settled as accepted, and what is left unknown must not have been applied.
 """
 
 from __future__ import annotations
@@ -19,10 +23,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
+from aiohttp import web
+
 from ozonetel_async import Limits, OzonetelClient, RateLimit, RetryPolicy, Timeouts
+from ozonetel_async.journal_folder import JournalFolder
+from ozonetel_async.receiver import CallbackReceiver
 from ozonetel_async.testing import Fault, Simulator
 
 WINDOW = 0.1
@@ -39,13 +48,18 @@ FAULTS = (
     (Fault.rate_refusal(), 0.03),
     (Fault.http_429(), 0.02),
 )
+CALLBACK_FAULTS = (
+    (Fault.early_callback(), 0.1),
+    (Fault.late_callback(1.0), 0.2),
+    (Fault.duplicate_callback(3), 0.1),
+)
 
 
 def phone(row: int) -> str:
     return f"9{row:09d}"
 
 
-async def work(url: str, campaign: str, rows: int, journal: str, on_unknown: str) -> None:
+async def work(url: str, campaign: str, rows: int, journal: str, on_unknown: str, callback_url: str | None) -> None:
     """The process that gets killed."""
     limits = Limits(bulk=RateLimit(WIDTH, WINDOW), transit_margin=MARGIN)
     async with OzonetelClient(
@@ -57,6 +71,7 @@ async def work(url: str, campaign: str, rows: int, journal: str, on_unknown: str
             journal=journal,
             on_unknown="resend" if on_unknown == "resend" else "hold",
             check_duplicate=True if on_unknown == "resend" else None,
+            callback_url=callback_url,
         )
     counts = ("rows_read", "rows_accepted", "rows_invalid", "rows_refused", "rows_unknown", "stopped_by")
     sys.stdout.write(json.dumps({name: getattr(report, name) for name in counts}))
@@ -66,7 +81,14 @@ class Run:
     """One upload to its end, over as many lives as it takes."""
 
     def __init__(
-        self, sim: Simulator, number: int, rows: int, on_unknown: str, folder: Path, rng: random.Random
+        self,
+        sim: Simulator,
+        number: int,
+        rows: int,
+        on_unknown: str,
+        folder: Path,
+        rng: random.Random,
+        callback_url: str | None,
     ) -> None:
         self.sim = sim
         self.rows = rows
@@ -74,6 +96,7 @@ class Run:
         self.name = f"run {number}"
         self.journal = folder / f"{number}.journal"
         self.rng = rng
+        self.callback_url = callback_url
         self.kills = 0
         self.in_flight_at_kills = 0
         self.report: dict[str, object] = {}
@@ -83,12 +106,16 @@ class Run:
         while not self.report:
             await self._one_life(may_kill=self.kills < most_kills)
         await self.sim.settle()
+        if self.callback_url is not None:
+            await self._one_life(may_kill=False)
+            await self.sim.settle()
 
     async def _one_life(self, *, may_kill: bool) -> None:
         command = (sys.executable, __file__, "--worker", self.sim.base_url, self.name, str(self.journal))
         process = await asyncio.create_subprocess_exec(
             *command,
             *("--rows", str(self.rows), "--on-unknown", self.on_unknown),
+            *(() if self.callback_url is None else ("--callback-url", self.callback_url)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -116,15 +143,19 @@ class Run:
         numbers = self.sim.campaigns[self.name].numbers
         held: set[int] = set()
         accepted: list[int] = []
+        unsettled = 0
         with closing(sqlite3.connect(self.journal)) as db:
-            for first, last, state in db.execute("SELECT first_row, last_row, state FROM batches"):
+            for first, last, state, settled in db.execute("SELECT first_row, last_row, state, settled FROM batches"):
                 (held.update if state == "unknown" else accepted.extend)(range(first - 1, last))
+                unsettled += state != "unknown" and not settled
         counts = {name: int(str(self.report[f"rows_{name}"])) for name in ("read", "accepted", "refused", "unknown")}
         return Counter(
             lost=sum(numbers[phone(row)] == 0 for row in range(self.rows) if row not in held),
             doubled=sum(count > 1 for count in numbers.values()),
             strangers=sum(numbers.values()) - sum(numbers[phone(row)] for row in range(self.rows)),
             unknown=len(held),
+            unsettled=unsettled if self.callback_url else 0,
+            held_but_applied=sum(numbers[phone(row)] > 0 for row in held) if self.callback_url else 0,
             unexplained=max(0, len(held) - 500 * (self.in_flight_at_kills + faults)),
             unbalanced=(
                 counts["read"] != self.rows
@@ -137,24 +168,45 @@ class Run:
         )
 
 
+@asynccontextmanager
+async def receiver(folder: str) -> AsyncIterator[str]:
+    """Takes in callbacks for the journals in ``folder``; gives their URL."""
+    async with JournalFolder(folder) as journals:
+        app = web.Application()
+        app.router.add_route("*", "/ozonetel/{tail:.*}", CallbackReceiver(journals).aiohttp_handler)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/ozonetel"
+        await runner.cleanup()
+
+
 async def main(options: argparse.Namespace) -> int:
     rng = random.Random(options.seed)
     total: Counter[str] = Counter()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        async with Simulator(
-            api_key="sim-key",
-            username="sim-user",
-            window=WINDOW,
-            limits={"bulk": WIDTH},
-            seed=options.seed,
-            max_log=1000,
-        ) as sim:
+        async with AsyncExitStack() as stack:
+            url = await stack.enter_async_context(receiver(folder)) if options.callbacks else None
+            sim = await stack.enter_async_context(
+                Simulator(
+                    api_key="sim-key",
+                    username="sim-user",
+                    window=WINDOW,
+                    limits={"bulk": WIDTH},
+                    seed=options.seed,
+                    max_log=1000,
+                    callback_shapes=("object", "string", "printed", "form", "bare"),
+                    callback_retries=3,
+                )
+            )
+            for fault, share in CALLBACK_FAULTS if options.callbacks else ():
+                sim.inject("bulk", fault, times=None, probability=share)
             rules = [sim.inject("bulk", fault, times=None, probability=share) for fault, share in FAULTS]
             lossy = [rule for rule in rules if rule.fault.name not in ("rate_refusal", "http_429")]
             for number in range(options.runs):
                 before = sum(rule.used for rule in lossy)
-                run = Run(sim, number, options.rows, options.on_unknown, Path(folder), rng)
+                run = Run(sim, number, options.rows, options.on_unknown, Path(folder), rng, url)
                 await run.live(options.kills)
                 total += run.verdict(sum(rule.used for rule in lossy) - before)
                 for path in Path(folder).glob(f"{number}.journal*"):  # noqa: ASYNC240 - a benchmark's clean-up
@@ -162,7 +214,8 @@ async def main(options: argparse.Namespace) -> int:
                 del sim.campaigns[run.name]
                 if (number + 1) % 20 == 0:
                     print(f"{number + 1:4} runs, {time.monotonic() - began:5.0f} s: {dict(total)}", flush=True)
-    bad = {name: total[name] for name in ("lost", "doubled", "strangers", "unexplained", "unbalanced")}
+    wrongs = ("lost", "doubled", "strangers", "unexplained", "unbalanced", "unsettled", "held_but_applied")
+    bad = {name: total[name] for name in wrongs}
     if options.on_unknown == "resend":
         bad["unknown"] = total["unknown"]
     print(
@@ -179,10 +232,12 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=3, help="most kills in one run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--on-unknown", choices=("hold", "resend"), default="hold")
+    parser.add_argument("--callbacks", action="store_true", help="take in callbacks while the uploads run and die")
+    parser.add_argument("--callback-url", help=argparse.SUPPRESS)
     parser.add_argument("--worker", nargs=3, metavar=("URL", "CAMPAIGN", "JOURNAL"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
         where, which, journal_path = given.worker
-        asyncio.run(work(where, which, given.rows, journal_path, given.on_unknown))
+        asyncio.run(work(where, which, given.rows, journal_path, given.on_unknown, given.callback_url))
     else:
         sys.exit(asyncio.run(main(given)))

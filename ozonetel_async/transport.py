@@ -76,6 +76,8 @@ class Transport:
     """
 
     def __init__(self, timeouts: Timeouts, session: aiohttp.ClientSession | None = None) -> None:
+        if not isinstance(session, aiohttp.ClientSession | None):
+            raise ConfigurationError(f"session must be an aiohttp.ClientSession, got {type(session).__name__}")
         # No rounding up to whole seconds, which could make the two ends one.
         self._timeout = aiohttp.ClientTimeout(
             total=timeouts.total,

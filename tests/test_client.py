@@ -302,7 +302,8 @@ async def test_close_while_a_refused_call_waits_for_its_next_turn(sim: Simulator
         await call
 
 
-async def test_close_during_an_upload_ends_it_with_a_report(sim: Simulator, client: OzonetelClient) -> None:
+async def test_close_during_an_upload_ends_it_with_a_report(sim: Simulator, connect: Connect) -> None:
+    client = connect(limits=fast_limits(bulk=RateLimit(5, 60)))
     sim.inject("bulk", Fault.stall_after_apply(), after=2, times=None)
     rows = [{"PhoneNumber": f"98{i:08d}"} for i in range(5_000)]
     upload = asyncio.create_task(client.upload("Diwali", rows))

@@ -267,6 +267,12 @@ async def test_the_settings_of_the_callers_session_hold(connect: Connect, author
 # -- whose session ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("session", [5, "https://example.com", aiohttp.ClientSession])
+async def test_what_is_no_session_is_refused_at_once(connect: Connect, session: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"session must be an aiohttp\.ClientSession, got (int|str|type)$"):
+        connect(session=session)
+
+
 async def test_the_callers_session_is_used_and_stays_open(sim: Simulator, connect: Connect) -> None:
     async with aiohttp.ClientSession(headers={"X-Mine": "yes"}) as session:
         client = connect(session=session)

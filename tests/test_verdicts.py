@@ -389,7 +389,14 @@ async def test_two_collectors_at_a_time_store_each_row_once(tmp_path: Path) -> N
     path = tmp_path / "x.journal"
     journal = await journal_of(path, [job(0)])
     other = await Journal.attach(path)
-    reports = await asyncio.gather(*(collect_failed_rows(one, fetch=giving(ONE)) for one in (journal, other)))
+    both = asyncio.Barrier(2)
+
+    async def fetch(link: SecretUrl, policy: LinkPolicy) -> AsyncGenerator[bytes]:
+        await both.wait()
+        yield ONE
+
+    async with asyncio.timeout(20):
+        reports = await asyncio.gather(*(collect_failed_rows(one, fetch=fetch) for one in (journal, other)))
     assert [report.rows for report in reports] == [1, 1]
     assert len(list(failed_leads(path))) == 1
     await journal.close()
