@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 
 from .config import ClientConfig
 from .dispatch import Dispatcher
+from .errors import JournalError
 from .intake import Rows
+from .journal import Journal
 from .ledger import open_ledger, upload_header, wait_for_verdicts
 from .links import LinkPolicy
 from .models import UploadReport
@@ -18,6 +21,8 @@ from .verdicts import add_verdicts, collect_failed_rows
 from .wire import Params
 
 __all__ = ["run_upload"]
+
+_log = logging.getLogger("ozonetel_async")
 
 
 async def run_upload(
@@ -47,8 +52,22 @@ async def run_upload(
         make_chunker = chunker_maker(config, dispatcher.endpoints["bulk"], columns, leads, now)
         report = await Upload(dispatcher, campaign, leads, make_chunker, params, options, ledger).run()
         if ledger is not None:
-            if options.callback_timeout is not None and report.stopped_by is None:
-                await wait_for_verdicts(ledger.journal, options.callback_timeout, options.stop)
-                await collect_failed_rows(ledger.journal, policy=link_policy)
-            await add_verdicts(report, ledger.journal)
+            await _hear_verdicts(report, ledger.journal, options, link_policy)
         return report
+
+
+async def _hear_verdicts(
+    report: UploadReport, journal: Journal, options: UploadOptions, link_policy: LinkPolicy | None
+) -> None:
+    """Wait for callbacks if that is wished, and add what they told; whatever fails here, the report is not lost."""
+    try:
+        if options.callback_timeout is not None and report.stopped_by is None:
+            await wait_for_verdicts(journal, options.callback_timeout, options.stop)
+            await collect_failed_rows(journal, policy=link_policy)
+        await add_verdicts(report, journal)
+    except JournalError as error:
+        report.stopped_by = report.stopped_by or f"JournalError: {error.message}"
+        _log.warning("upload done, its callbacks not heard: %s", error.message)
+    except BaseException as error:
+        error.add_note(f"upload so far: {report}")
+        raise

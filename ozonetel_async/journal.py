@@ -20,12 +20,13 @@ from typing import Final, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from .callbacks import ExportResult, JobResult, SecretUrl
 from .chunking import Batch
 from .correlation import Answered, AnswerLost, Called, Settlement, SettlementEvent, TimedOut, settle, verify
 from .errors import JournalError
-from .store import Store
+from .store import Store, is_empty
 
 __all__ = ["FORMAT", "BatchState", "Entry", "Header", "Journal"]
 
@@ -178,9 +179,9 @@ class Journal:
         """All batches in their order."""
         return await self._store.read(_read_entries)
 
-    async def body(self, index: int) -> tuple[bytes, str | None]:
-        """A batch's encoded bulkData and its callback token."""
-        return await self._store.read(lambda db: _read_body(db, self.path, index))
+    async def body(self, index: int, token: str | None = None) -> tuple[bytes, str | None]:
+        """A batch's encoded bulkData and its callback token; ``token`` becomes that of a batch without one."""
+        return await self._store.run(lambda db: _read_body(db, self.path, index, token))
 
     async def plan(self, batch: Batch, invalid: Iterable[int], token: str | None, *, sent: bool = False) -> None:
         """Write a batch ahead of its sending; only then may it be sent.
@@ -203,17 +204,12 @@ class Journal:
         await self._store.run(lambda db: _accept(db, index, transaction_id))
 
     async def refused(self, index: int, error: str) -> None:
-        """Note that the service refused the batch; a later run sends it again."""
-        await self._store.run(lambda db: _set_state(db, index, "refused", error=error))
+        """Note that the service refused the batch; a later run sends it again, unless a callback says it was taken."""
+        await self._store.run(lambda db: _end(db, index, "refused", error))
 
     async def unknown(self, index: int, error: str) -> None:
         """Note that nobody can tell whether the batch was applied; its callback may still tell."""
-
-        def write(db: sqlite3.Connection) -> None:
-            _set_state(db, index, "unknown", error=error)
-            _happened(db, index, AnswerLost())
-
-        await self._store.run(write)
+        await self._store.run(lambda db: _end(db, index, "unknown", error))
 
     async def deliver(self, token: str, result: JobResult | ExportResult) -> bool:
         """Take in a callback; True when ``token`` is one of this journal's and the result is in the file."""
@@ -268,7 +264,7 @@ def _hash(token: str) -> bytes:
 
 
 def _begin(db: sqlite3.Connection, path: Path, header: Header) -> None:
-    if _is_empty(db):
+    if is_empty(db):
         for statement in _SCHEMA.split(";\n"):
             db.execute(statement)
         db.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -279,20 +275,18 @@ def _begin(db: sqlite3.Connection, path: Path, header: Header) -> None:
     if not db.execute("SELECT 1 FROM batches LIMIT 1").fetchall():
         _write_header(db, header)  # an upload that got nowhere binds nobody to its campaign or columns
         return
-    _check_same_upload(path, _read_header(db), header)
+    written = _read_header(db)
+    _check_same_upload(path, written, header)
+    # ``resume`` goes by the latest run, dates by the first.
+    _write_header(db, replace(header, checked_at=written.checked_at, source=header.source or written.source))
     for (index,) in db.execute("SELECT id FROM batches WHERE state <> 'accepted'").fetchall():
         _read_body(db, path, index)  # what may be sent must be whole before anything is
     for (index,) in db.execute("SELECT id FROM batches WHERE state = 'sent'").fetchall():
-        _set_state(db, index, "unknown", error="the process ended before the answer was written down")
-        _happened(db, index, AnswerLost())
-
-
-def _is_empty(db: sqlite3.Connection) -> bool:
-    return not db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+        _end(db, index, "unknown", "the process ended before the answer was written down")
 
 
 def _check_format(db: sqlite3.Connection, path: Path) -> None:
-    if _is_empty(db):
+    if is_empty(db):
         raise JournalError(f"journal {path.name} is empty: no upload has begun it yet")
     if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
         raise JournalError(f"journal {path.name}: the file is a database, but not a journal; name another one")
@@ -331,8 +325,11 @@ def _read_header(db: sqlite3.Connection) -> Header:
     return msgspec.json.decode(values[0][0] if values else "", type=Header)
 
 
-def _read_body(db: sqlite3.Connection, path: Path, index: int) -> tuple[bytes, str | None]:
+def _read_body(db: sqlite3.Connection, path: Path, index: int, fresh: str | None = None) -> tuple[bytes, str | None]:
     ((digest, token),) = db.execute("SELECT digest, token FROM batches WHERE id = ?", (index,)).fetchall()
+    if token is None and fresh is not None:
+        token = fresh
+        db.execute("UPDATE batches SET token = ?, token_hash = ? WHERE id = ?", (token, _hash(token), index))
     body = next((row[0] for row in db.execute("SELECT body FROM bodies WHERE id = ?", (index,))), None)
     if not isinstance(body, bytes) or _digest(body) != digest:
         raise _damaged(path, f"the body of batch {index} is not what was written")
@@ -414,19 +411,20 @@ def _set_state(
     )
 
 
+def _end(db: sqlite3.Connection, index: int, state: Literal["refused", "unknown"], error: str) -> None:
+    _set_state(db, index, state, error=error)
+    _happened(db, index, AnswerLost())
+
+
 def _happened(db: sqlite3.Connection, index: int, event: SettlementEvent) -> None:
-    """Let ``event`` act on a batch's settlement; a verdict makes a batch of unknown fate an accepted one."""
+    """Let ``event`` act on a batch's settlement; a verdict makes a batch that was not accepted an accepted one."""
     stored, state = db.execute("SELECT settlement, state FROM batches WHERE id = ?", (index,)).fetchone()
     settlement = settle(_settlement(stored), event)
     db.execute(
         "UPDATE batches SET settlement = ?, settled = ? WHERE id = ?",
-        (
-            _settlement_text(settlement),
-            settlement.result is not None,
-            index,
-        ),
+        (_settlement_text(settlement), settlement.result is not None, index),
     )
-    if state == "unknown" and settlement.result is not None:
+    if settlement.result is not None and (state == "unknown" or (state == "refused" and settlement.result.succeeded)):
         _set_state(db, index, "accepted", transaction_id=settlement.transaction_id)
 
 

@@ -23,6 +23,7 @@ __all__ = ["Ledger", "open_ledger", "wait_for_verdicts"]
 
 # How often a journal that another process writes callbacks into is looked at.
 _LOOK_EVERY: Final = 0.25
+_NOT_APPLIED: Final = ("pending", "refused")
 
 
 class Ledger:
@@ -48,6 +49,10 @@ class Ledger:
     def replaying(self) -> bool:
         """Whether the input has yet to produce batches that are journaled."""
         return bool(self._expected)
+
+    def may_be_applied(self, batch: Batch) -> bool:
+        """Whether an earlier run may have got through with a batch that the input has yet to produce again."""
+        return any(entry.index == batch.index and entry.state not in _NOT_APPLIED for entry in self._expected)
 
     def note_invalid(self, row: int) -> None:
         """Note an invalid row; it goes into the record of the batch that accounts for it."""
@@ -88,12 +93,12 @@ class Ledger:
         at_once: whether a new batch can be sent right away; then one write does for "planned" and "sent".
         """
         index = batch.index
+        token = None if self._callback_base is None else new_token()
         if batch.payload:
-            token = None if self._callback_base is None else new_token()
             self._marked.update([index] if at_once else [])
             await self.journal.plan(batch, self._take_invalid(batch), token, sent=at_once)
         else:
-            call.payload, token = await self.journal.body(index)
+            call.payload, token = await self.journal.body(index, token)
         if token is not None and self._callback_base is not None:
             call.params = {**call.params, "callBackUrl": callback_url(self._callback_base, token)}
         call.before_send = partial(self._mark_sent, index)
@@ -173,5 +178,13 @@ def upload_header(
         params={name: str(value) for name, value in params.items()},
         columns=None if columns is None else tuple(columns),
         checked_at=now.isoformat(),
-        source=getattr(leads, "source", None),
+        source=_source(leads),
     )
+
+
+def _source(leads: object) -> dict[str, str] | None:
+    source: dict[str, str] | None = getattr(leads, "source", None)
+    with suppress(UnicodeEncodeError):  # a path that is no text, which no journal can hold
+        "".join((source or {}).values()).encode()
+        return source
+    return None

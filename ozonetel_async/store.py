@@ -15,9 +15,9 @@ from typing import Final, Generic, TypeVar
 from msgspec import MsgspecError
 
 from .errors import JournalError
-from .wal import check_log
+from .wal import check_log, log_of
 
-__all__ = ["Lock", "Store", "connect", "create_private", "explain"]
+__all__ = ["Lock", "Store", "connect", "create_private", "explain", "is_empty"]
 
 _T = TypeVar("_T")
 
@@ -57,7 +57,12 @@ def explain(path: Path, error: Exception) -> JournalError:
     return JournalError(f"journal {path.name}: {cause or type(error).__name__}")
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether nothing was ever written into the database."""
+    return not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+
+
+def connect(path: Path, *, read_only: bool = False, create: bool = False) -> sqlite3.Connection:
     """Open a journal's file, in which rows are found by transactions of our own making."""
     mode = "ro" if read_only else "rwc"
     connection = sqlite3.connect(
@@ -69,19 +74,27 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     )
     try:
         if not read_only:
-            _prepare(connection, path)
+            _prepare(connection, path, create)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, create: bool) -> None:
+    has_log = log_of(path).exists()  # before the first statement makes one
     # The mode stays with the file: only a new one needs it, and a stranger's is none of our business.
     if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
         if path.stat().st_size:
             raise JournalError(f"journal {path.name}: {_CAUSES[sqlite3.SQLITE_NOTADB]}")
-        connection.execute("PRAGMA journal_mode=WAL")
+        if create:
+            connection.execute("PRAGMA journal_mode=WAL")
+    elif not has_log and is_empty(connection):
+        # A journal's first transactions stand in its log alone. To take it for a new one would send them all again.
+        raise JournalError(
+            f"journal {path.name} was begun, and its log {log_of(path).name} is missing: put it back beside the "
+            "journal; only if nothing was sent with this journal, delete it and begin anew"
+        )
     # FULL: a commit that was reported survives a power cut, not only a killed process.
     connection.execute("PRAGMA synchronous=FULL")
 
@@ -218,11 +231,14 @@ class Store:
                 self._loop.call_soon_threadsafe(self._ended.set_result, None)
 
     def _open(self, stack: ExitStack) -> sqlite3.Connection:
+        if self.path.is_dir():
+            raise JournalError(f"journal {self.path.name}: this is a folder; name a file in it")
+        self.path = Path(os.path.realpath(self.path))  # two names of one file are one journal
         if self._exclusive:
             stack.enter_context(closing(Lock(self.path)))
             create_private(self.path)
         check_log(self.path)
-        connection = stack.enter_context(closing(connect(self.path)))
+        connection = stack.enter_context(closing(connect(self.path, create=self._exclusive)))
         if self._exclusive:
             _begin_log_anew(connection)
         return connection

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from math import inf
 from os import PathLike
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from msgspec import Struct
 
 from .chunking import Batch
+from .correlation import callback_url as url_for
+from .correlation import new_token
 from .dispatch import FATAL, Call, Dispatcher, check_turn
 from .errors import (
     ConfigurationError,
@@ -20,6 +23,7 @@ from .errors import (
     Outcome,
     OutcomeUnknownError,
     OzonetelError,
+    QueueFullError,
 )
 from .intake import Intake, Rows
 from .models import BatchResult, InvalidRow, Row, UploadReport
@@ -44,6 +48,8 @@ _RESENDS = 5
 # So many unknown outcomes in a row mean that the service is down, not that an answer got lost: every further batch
 # would only add rows whose fate nobody knows.
 _UNKNOWN_STREAK = 10
+# Seconds after which a full queue is looked at again, at the least.
+_FULL_QUEUE_PAUSE = 0.05
 
 # Rows that were never sent are as certain not to be in the dialler as refused ones.
 _COUNTERS = {
@@ -77,7 +83,13 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"in_flight must be a whole number of at least 1, got {self.in_flight!r}")
         if self.journal is not None and not isinstance(self.journal, str | PathLike):
             raise ConfigurationError(f"journal must be a path, got {type(self.journal).__name__}")
+        if self.on_progress is not None and (not callable(self.on_progress) or iscoroutinefunction(self.on_progress)):
+            raise ConfigurationError("on_progress must be a plain function that takes the report; it is not awaited")
+        if self.stop is not None and not isinstance(self.stop, asyncio.Event):
+            raise ConfigurationError(f"stop must be an asyncio.Event, got {type(self.stop).__name__}")
         check_turn(self.queue_priority, None)
+        if self.journal is not None and self.callback_url is not None:
+            url_for(self.callback_url, new_token())
         patience = self.callback_timeout
         if patience is None:
             return
@@ -115,7 +127,8 @@ class Upload:
         self._campaign = campaign
         self._params = params
         self._queue = dispatcher.queues["bulk"]
-        self._width = options.in_flight or self._queue.limit.requests
+        # No more than may wait: an upload must not turn itself away.
+        self._width = min(options.in_flight or self._queue.limit.requests, self._queue.max_waiting)
         self._priority = options.queue_priority
         self._attempts = _RESENDS if options.on_unknown == "resend" else 1
         self._on_progress = options.on_progress
@@ -282,7 +295,7 @@ class Upload:
 
     def _settle_unsent(self, batch: Batch) -> None:
         # An earlier run may have sent what this one did not get to compare with the journal.
-        earlier = batch.index in self._in_doubt or (self._ledger is not None and self._ledger.replaying)
+        earlier = batch.index in self._in_doubt or (self._ledger is not None and self._ledger.may_be_applied(batch))
         self._settle(batch, "unknown" if earlier else "not_sent", error=self.report.stopped_by)
 
     async def _send(self, batch: Batch) -> None:
@@ -334,12 +347,18 @@ class Upload:
             self._settle(batch, outcome, transaction_id=transaction_id, error=error)
 
     async def _deliver(self, call: Call) -> Reply:
-        for _ in range(self._attempts - 1):
+        attempts = self._attempts
+        while True:
             try:
                 return await self._dispatcher.call(call)
+            except QueueFullError:
+                # Of other callers; an upload has time.
+                await asyncio.sleep(max(_FULL_QUEUE_PAUSE, self._queue.next_free_in))
             except OutcomeUnknownError as error:
+                attempts -= 1
+                if not attempts:
+                    raise
                 _log.info("bulk: %s; sending the batch again, checkDuplicate is on", type(error).__name__)
-        return await self._dispatcher.call(call)
 
     def _note_failure(self, error: OzonetelError, outcome: Outcome) -> None:
         self._unknown_streak = self._unknown_streak + 1 if outcome == "unknown" else 0

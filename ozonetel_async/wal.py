@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 
 from .errors import JournalError
 
-__all__ = ["check_log"]
+__all__ = ["check_log", "log_of"]
 
 _HEADER: Final = struct.Struct(">8I")  # magic, version, page size, sequence, two salts, two checksums
 _FRAME: Final = struct.Struct(">6I")  # page, pages after a commit or 0, two salts, two checksums
@@ -38,7 +38,7 @@ def check_log(path: Path) -> None:
         if look:
             time.sleep(_BETWEEN_LOOKS)
         try:
-            with _log_of(path).open("rb") as file:
+            with log_of(path).open("rb") as file:
                 empty = os.fstat(file.fileno()).st_size == 0
                 if empty or (path.stat().st_size > 0 and _is_whole(file)):
                     return
@@ -47,13 +47,14 @@ def check_log(path: Path) -> None:
     raise _damaged(path)
 
 
-def _log_of(path: Path) -> Path:
+def log_of(path: Path) -> Path:
+    """The log of the database ``path``."""
     return path.with_name(f"{path.name}-wal")
 
 
 def _damaged(path: Path) -> JournalError:
     return JournalError(
-        f"journal {path.name}: the file or its log {_log_of(path).name} is damaged, and what was written last cannot "
+        f"journal {path.name}: the file or its log {log_of(path).name} is damaged, and what was written last cannot "
         "be read; restore both from a backup, or start a new journal after checking in the dialler what was added"
     )
 

@@ -27,6 +27,7 @@ from ozonetel_async import (
     Timeouts,
     UploadReport,
     ledger,
+    read_csv,
 )
 from ozonetel_async import store as store_module
 from ozonetel_async.callbacks import JobResult
@@ -128,6 +129,12 @@ async def states(path: Path) -> list[str]:
 
 def outcomes(report: UploadReport) -> list[str]:
     return [batch.outcome for batch in report.batches]
+
+
+def refusal(*, apply: bool) -> Fault:
+    """An answer in words that no document lists, under a failing word: a refusal, whether true or not."""
+    body = '{"status":"error","message":"Gateway took too long"}'
+    return Fault.status(200, apply=apply, body=body, content_type="application/json")
 
 
 async def stop_after(
@@ -296,6 +303,33 @@ async def test_asked_while_what_is_journaled_is_counted(client: OzonetelClient, 
     await each_once(sim, range(1, ROWS + 1))
 
 
+@pytest.mark.parametrize(
+    ("fault", "counts"),
+    [(refusal(apply=False), (0, 1_100, 0)), (Fault.reset_after_apply(), (0, 0, 1_100)), (None, (1_100, 0, 0))],
+)
+async def test_asked_while_the_journaled_is_compared_each_batch_is_what_it_was(
+    client: OzonetelClient, sim: Simulator, path: Path, fault: Fault | None, counts: tuple[int, int, int]
+) -> None:
+    if fault is not None:
+        sim.inject("bulk", fault, times=None)
+    await client.upload("Diwali", rows(), journal=path)
+    asked_for_rows = asyncio.Event()
+
+    async def silent() -> AsyncIterator[Row]:
+        for row in rows(1_100):
+            yield row
+        asked_for_rows.set()
+        await asyncio.Event().wait()
+
+    stop = asyncio.Event()
+    upload = asyncio.create_task(client.upload("Diwali", silent(), journal=path, stop=stop))
+    await asked_for_rows.wait()
+    stop.set()
+    report = await upload
+    assert report.rows_read == 1_100
+    assert (report.rows_accepted, report.rows_refused, report.rows_unknown) == counts
+
+
 async def test_asked_while_batches_are_on_the_wire_they_are_finished_and_others_taken_back(
     connect: Connect, sim: Simulator, path: Path
 ) -> None:
@@ -430,6 +464,87 @@ async def test_a_callback_proves_what_was_held_and_the_next_run_counts_it(
     again = await client.upload("Diwali", rows(), journal=path, callback_url=BASE)
     assert (again.rows_accepted, again.rows_unknown, again.batches[1].transaction_id) == (ROWS, 0, "172")
     await each_once(sim, range(1, ROWS + 1))
+
+
+async def test_a_batch_left_over_by_a_run_without_callbacks_gets_a_token_of_its_own(
+    client: OzonetelClient, sim: Simulator, path: Path
+) -> None:
+    sim.inject("bulk", refusal(apply=False), after=1)
+    assert outcomes(await client.upload("Diwali", rows(), journal=path, in_flight=1)).count("refused") == 1
+    sim.log.clear()
+    await client.upload("Diwali", rows(), journal=path, callback_url=BASE)
+    (record,) = sim.requests("bulk")
+    journal = await Journal.attach(path)
+    _, token = await journal.body(1)
+    assert token_of(str(record.params["callBackUrl"])) == token is not None
+    await journal.close()
+
+
+async def test_a_refused_batch_that_a_callback_says_was_taken_is_not_sent_again(
+    client: OzonetelClient, sim: Simulator, path: Path
+) -> None:
+    sim.inject("bulk", refusal(apply=True), after=1)
+    report = await client.upload("Diwali", rows(), journal=path, callback_url=BASE, in_flight=1)
+    assert outcomes(report)[1] == "refused"
+    journal = await Journal.attach(path)
+    _, token = await journal.body(1)
+    assert token is not None
+    assert await journal.deliver(token, JobResult("172", True, 500, 500, 0))
+    await journal.close()
+    again = await client.upload("Diwali", rows(), journal=path, callback_url=BASE)
+    assert (again.rows_accepted, again.batches[1].transaction_id) == (ROWS, "172")
+    await each_once(sim, range(1, ROWS + 1))
+
+
+@pytest.mark.parametrize("bad", ["https://u:p@h.example/x", "https://h.example/x#y", "ftp://h.example"])
+async def test_a_callback_url_that_cannot_bear_a_token_is_refused_at_once(
+    client: OzonetelClient, sim: Simulator, path: Path, bad: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="callback_url"):
+        await client.upload("Diwali", rows(), journal=path, callback_url=bad)
+    assert list(path.parent.iterdir()) == []
+    assert sim.arrivals("bulk") == 0
+
+
+async def test_a_journal_that_fails_after_the_last_answer_does_not_cost_the_report(
+    client: OzonetelClient, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(journal: Journal) -> int:
+        raise JournalError("journal a.journal: the disk is full")
+
+    monkeypatch.setattr(Journal, "unsettled", full)
+    report = await client.upload("Diwali", rows(), journal=path, callback_url=BASE, callback_timeout=5)
+    assert report.rows_accepted == ROWS
+    assert report.stopped_by == "JournalError: journal a.journal: the disk is full"
+
+
+async def test_who_cancels_the_wait_for_callbacks_has_the_report_all_the_same(
+    client: OzonetelClient, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = asyncio.Event()
+
+    async def never(journal: Journal) -> int:
+        waiting.set()
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(Journal, "unsettled", never)
+    upload = asyncio.create_task(client.upload("Diwali", rows(), journal=path, callback_url=BASE, callback_timeout=600))
+    await waiting.wait()
+    upload.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await upload
+    assert f"{ROWS:,} accepted" in caught.value.__notes__[0]
+
+
+async def test_a_file_whose_name_is_no_text_can_be_journaled_though_not_resumed_by_name(
+    client: OzonetelClient, path: Path
+) -> None:
+    file = path.with_name("leads\udce9.csv")
+    file.write_text("PhoneNumber\n9812345678\n")
+    assert (await client.upload("Diwali", read_csv(file), journal=path)).rows_accepted == 1
+    journal = await Journal.attach(path)
+    assert (await journal.header()).source is None
+    await journal.close()
 
 
 # --- refused, unknown, not sent --------------------------------------------------------------------------------------
@@ -734,8 +849,8 @@ async def test_a_disk_that_fills_up_stops_the_upload_and_nothing_unwritten_is_se
 ) -> None:
     prepare = store_module._prepare
 
-    def small(connection: sqlite3.Connection, path: Path) -> None:
-        prepare(connection, path)
+    def small(connection: sqlite3.Connection, path: Path, create: bool) -> None:
+        prepare(connection, path, create)
         connection.execute("PRAGMA max_page_count = 20").fetchone()
 
     monkeypatch.setattr(store_module, "_prepare", small)

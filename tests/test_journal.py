@@ -90,15 +90,18 @@ def edit(path: Path, *statements: str, writable_schema: bool = False) -> None:
 # --- what is written -------------------------------------------------------------------------------------------------
 
 
-async def test_all_of_a_header_comes_back_and_the_first_one_stays(path: Path) -> None:
+async def test_all_of_a_header_comes_back_and_resume_goes_by_the_latest(path: Path) -> None:
     journal = await Journal.open(path, HEADER)
     assert await journal.header() == HEADER
     assert journal.path == path
     await journal.plan(batch(0), [], None)
     await journal.close()
-    later = replace(HEADER, checked_at="2025-06-02T10:00:00+05:30", params={}, source=None)
+    later = replace(HEADER, checked_at="2025-06-02T10:00:00+05:30", params={"action": "START"}, source=None)
     journal = await Journal.open(path, later)
-    assert await journal.header() == HEADER, "dates must be judged by the first run's clock"
+    kept = await journal.header()
+    assert kept.checked_at == HEADER.checked_at, "dates must be judged by the first run's clock"
+    assert kept.source == HEADER.source, "rows without a file do not make the file unknown"
+    assert kept.params == {"action": "START"}
     await journal.close()
 
 
@@ -283,6 +286,25 @@ async def test_a_second_worker_is_refused_and_changes_nothing(journal: Journal, 
     await journal.mark(0, "sent")
     assert "in use by another process" in await fails(path)
     assert (await entry(journal)).state == "sent", "the second one took the first one's batch for lost"
+
+
+async def test_another_name_of_the_file_is_no_other_journal(journal: Journal, path: Path) -> None:
+    link = path.with_name("link.journal")
+    link.symlink_to(path)
+    assert await fails(link) == "journal a.journal is in use by another process; wait for it or stop it"
+    beside = await Journal.attach(link)
+    assert beside.path == path
+    await beside.close()
+
+
+async def test_a_journal_whose_log_is_missing_is_not_a_new_one(journal: Journal, path: Path) -> None:
+    await journal.plan(batch(0), [], None, sent=True)
+    copied = path.with_name("copied.journal")
+    write(copied, read(path))
+    for _ in range(2):
+        assert "its log copied.journal-wal is missing: put it back" in await fails(copied)
+    with pytest.raises(JournalError, match="is missing: put it back"):
+        await Journal.attach(copied)
 
 
 async def test_after_close_the_next_one_may_work(path: Path) -> None:
@@ -495,6 +517,33 @@ async def test_batches_without_a_token_are_not_waited_for(journal: Journal) -> N
     await journal.plan(batch(0), [], None)
     await journal.accepted(0, "172")
     assert await journal.unsettled() == 0
+
+
+@pytest.mark.parametrize("called_first", [False, True])
+@pytest.mark.parametrize(("succeeded", "state"), [(True, "accepted"), (False, "refused")])
+async def test_a_callback_for_a_refused_batch_is_believed_when_the_job_ran(
+    journal: Journal, called_first: bool, succeeded: bool, state: str
+) -> None:
+    token = new_token()
+    await journal.plan(batch(0), [], token, sent=True)
+    steps = [
+        lambda: journal.refused(0, "RequestRejectedError: no"),
+        lambda: journal.deliver(token, JobResult("172", succeeded)),
+    ]
+    for step in reversed(steps) if called_first else steps:
+        await step()
+    assert (await entry(journal)).state == state
+
+
+async def test_a_batch_without_a_token_gets_one_once(journal: Journal) -> None:
+    await journal.plan(batch(0), [], None)
+    given, other = new_token(), new_token()
+    assert await journal.body(0) == (batch(0).payload, None)
+    assert await journal.body(0, given) == (batch(0).payload, given)
+    assert await journal.body(0, other) == (batch(0).payload, given)
+    await journal.mark(0, "sent")
+    assert not await journal.deliver(other, verdict("172"))
+    assert await journal.deliver(given, verdict("172"))
 
 
 async def test_strangers_tokens_and_exports_change_nothing(journal: Journal) -> None:

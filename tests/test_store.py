@@ -338,9 +338,10 @@ async def refused(path: Path) -> str:
 
 
 async def test_a_path_that_cannot_be_a_journal_is_named(tmp_path: Path) -> None:
-    assert "its folder must exist and be writable" in await refused(tmp_path)
+    assert "this is a folder; name a file in it" in await refused(tmp_path)
+    assert list(tmp_path.parent.glob(f"{tmp_path.name}-*")) == []
     assert "No such file or directory" in await refused(tmp_path / "nowhere" / "a.journal")
-    assert await refused(Path()) == "journal : the path cannot be used"
+    assert await refused(Path()) == "journal : this is a folder; name a file in it"
     assert "the path cannot be used" in await refused(Path("a\0b"))
     assert "the file is not a journal" in await refused(written(tmp_path / "text", b"PhoneNumber,Name\n" * 100))
     assert [name for name in os.listdir() if "lock" in name] == []
