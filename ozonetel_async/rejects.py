@@ -31,7 +31,7 @@ class Rejects:
         if not isinstance(path, str | PathLike):
             raise ConfigurationError(f"rejects must be the path of a file, got {type(path).__name__}")
         source = getattr(leads, "path", None)
-        if isinstance(source, str | PathLike) and os.path.realpath(source) == os.path.realpath(path):
+        if isinstance(source, str | PathLike) and _is_same(source, path):
             raise ConfigurationError("rejects: this is the input itself; name another file")
         try:
             # backslashreplace: half a surrogate pair is a common reason for being in here, and UTF-8 cannot hold it.
@@ -48,6 +48,13 @@ class Rejects:
     def close(self) -> None:
         """Write out what is buffered; raises ``OSError`` when the disk does not take it."""
         self._file.close()
+
+
+def _is_same(source: str | PathLike[str], path: str | PathLike[str]) -> bool:
+    try:
+        return os.path.samefile(source, path)  # whatever it is called
+    except (OSError, ValueError):  # one of them is not there
+        return os.path.realpath(source) == os.path.realpath(path)
 
 
 def _cells(row: Row) -> Iterable[object]:

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -85,9 +86,11 @@ class CsvRows(Iterable[list[str]]):
         encoding: str,
         delimiter: str | None,
     ) -> None:
+        _check_path(path)
+        _check_settings(encoding, delimiter)
+        _check_renames(columns)
         self.path = os.fspath(path)
         self._encoding = encoding
-        _check_settings(encoding, delimiter)
         self._newline = ""
         self._kept: list[int] | None = None
         headers = {mark: self._read_header(mark) for mark in ([delimiter] if delimiter else _DELIMITERS)}
@@ -240,7 +243,39 @@ def _picked(rows: Iterable[list[str]], kept: list[int], width: int) -> Iterator[
         yield [row[i] for i in kept] if len(row) == width else RaggedRow(row, width)
 
 
+def _check_path(path: object) -> None:
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise ConfigurationError(f"read_csv needs the path of a file as text, got {type(path).__name__}")
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return  # told when it is opened
+    except ValueError as error:
+        raise ConfigurationError(f"read_csv needs the path of a file: {error}") from None
+    # Opening a pipe would wait for its writer, deaf to signals, and reading it twice finds nothing.
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ConfigurationError(
+            f"{os.fspath(path)}: not a regular file, and it must be read more than once; "
+            "write what comes out of a pipe into a file first"
+        )
+
+
+def _check_renames(columns: object) -> None:
+    if columns is None:
+        return
+    if not isinstance(columns, Mapping):
+        raise ConfigurationError(
+            f"columns must be a mapping {{header: service column, or None}}, got {type(columns).__name__}"
+        )
+    for name in (*columns, *columns.values()):
+        if not isinstance(name, str | None):
+            raise ConfigurationError(f"columns must map text to text or None, it holds {type(name).__name__}")
+
+
 def _check_settings(encoding: str, delimiter: str | None) -> None:
+    for name, value in (("encoding", encoding), ("delimiter", delimiter or "")):
+        if not isinstance(value, str):
+            raise ConfigurationError(f"{name} must be text, got {type(value).__name__}")
     try:
         "".encode(encoding)  # knows, unlike codecs.lookup, the codecs that are not of texts
     except (LookupError, ValueError):

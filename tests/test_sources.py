@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,32 @@ def test_a_file_that_changes_or_goes_is_told(path: Path) -> None:
 def test_settings_that_cannot_be(path: Path, options: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match=r"encoding|delimiter"):
         made(path, "PhoneNumber\n", **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"path": 5}, "read_csv needs the path of a file as text, got int"),
+        ({"path": None}, "read_csv needs the path of a file as text, got NoneType"),
+        ({"path": b"leads.csv"}, "read_csv needs the path of a file as text, got bytes"),
+        ({"path": "leads\0.csv"}, "read_csv needs the path of a file: embedded null byte"),
+        ({"columns": ["PhoneNumber"]}, r"columns must be a mapping \{header: service column, or None\}, got list"),
+        ({"columns": {"Name": 5}}, "columns must map text to text or None, it holds int"),
+        ({"columns": {5: "Name"}}, "columns must map text to text or None, it holds int"),
+        ({"encoding": None}, "encoding must be text, got NoneType"),
+        ({"delimiter": 5}, "delimiter must be text, got int"),
+    ],
+)
+def test_arguments_of_another_type_are_told(path: Path, arguments: dict[str, Any], says: str) -> None:
+    path.write_text("PhoneNumber,Name\n123,A\n")
+    with pytest.raises(ConfigurationError, match=says):
+        read_csv(**{"path": path, **arguments})
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="pipe: not a regular file, and it must be read more than once"):
+        read_csv(tmp_path / "pipe")
 
 
 def test_leaving_early_closes_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

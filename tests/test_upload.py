@@ -227,6 +227,15 @@ async def test_rejects_that_are_no_path(sim: Simulator, client: OzonetelClient, 
     assert not sim.log
 
 
+async def test_rejects_do_not_overwrite_the_input_under_another_name(client: OzonetelClient, tmp_path: Path) -> None:
+    file, linked = tmp_path / "leads.csv", tmp_path / "rejects.csv"
+    file.write_text("PhoneNumber\n9812345678\n")
+    linked.hardlink_to(file)
+    with pytest.raises(ConfigurationError, match="this is the input itself"):
+        await client.upload("Diwali", read_csv(file), rejects=linked)
+    assert file.read_text() == "PhoneNumber\n9812345678\n"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
 @pytest.mark.parametrize("bad", [1, 900])
 async def test_a_disk_full_of_rejects_ends_the_upload_with_every_row_accounted_for(
@@ -662,6 +671,9 @@ async def test_a_task_of_an_upload_that_never_ran_is_accounted_for(sim: Simulato
         {"check_duplicate": True, "is_delete": True},
         {"columns": ("Mobile",)},
         {"callback_url": "not a url"},
+        {"on_progress": 5},
+        {"on_progress": asyncio.sleep},
+        {"stop": 5},
     ],
     ids=str,
 )
@@ -673,6 +685,23 @@ async def test_wrong_options_are_told_before_a_row_is_taken(
         await client.upload("Diwali", lines, **options)
     assert len(list(lines)) == 1
     assert not sim.log
+
+
+async def test_an_upload_does_not_turn_itself_away(connect: Connect, sim: Simulator) -> None:
+    client = connect(limits=fast_limits(max_waiting=1))
+    report = await client.upload("Diwali", rows(4_000))
+    agree(report, sim)
+    assert (report.rows_accepted, report.stopped_by) == (4_000, None)
+
+
+async def test_a_queue_that_others_fill_is_waited_for(connect: Connect, sim: Simulator) -> None:
+    client = connect(limits=fast_limits(bulk=RateLimit(1, WINDOW), max_waiting=1))
+    await client.add_batch("Diwali", rows(1, 9_000))
+    other = asyncio.create_task(client.add_batch("Diwali", rows(1, 9_001)))
+    await eventually(lambda: client.queues["bulk"].waiting)
+    report = await client.upload("Diwali", rows(500))
+    assert (report.rows_accepted, report.stopped_by) == (500, None)
+    await other
 
 
 async def test_options_travel_with_every_batch(sim: Simulator, client: OzonetelClient) -> None:
