@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal, NoReturn
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
@@ -356,6 +356,8 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
             # OSError: a directory of the zone database, such as "Asia".
             raise ConfigurationError(
                 f"timezone must be an IANA name such as 'Asia/Kolkata', got {self.timezone!r}"
+                if available_timezones()
+                else "this machine has no time zone database; python -m pip install tzdata brings one"
             ) from None
 
     @property

@@ -218,14 +218,18 @@ class CallbackTimeoutError(OzonetelError):
 _DIGITS = re.compile(r"(?<!\d)\+?\d{7,16}(?!\d)")
 # A JSON Web Token, whole or cut off; Generate Token's own answer holds one that nobody knows yet.
 _TOKENS = re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}", re.ASCII)
+# The same with blanks, hyphens or brackets between its groups; a date is none.
+_GROUPS = re.compile(
+    r"(?<![\d-])(?!\d{4}-\d\d-\d\d|\d\d-\d\d-\d{4})\+?\(?\d{2,8}(?:[ \u00a0()-]{1,2}\d{2,8}){1,4}(?!\d)"
+)
 _RAW_LIMIT = 2_000
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Mask what must not leave as text: each of ``secrets`` in any encoding, and what looks like a phone or a token.
 
-    A run of 7 to 16 digits keeps its last three, longer runs (transaction ids) stay whole. The result is cut at
-    2,000 characters.
+    A run of 7 to 16 digits keeps its last three, as do 10 to 16 digits in groups; longer runs (transaction ids) stay
+    whole. The result is cut at 2,000 characters.
     """
     for secret in filter(None, secrets):
         characters = _spellings(secret)
@@ -233,8 +237,14 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
         if len(text) >= _RAW_LIMIT // 2:
             text = _mask_cut_end(text, characters)
     text = _TOKENS.sub("[token]", text)
+    text = _GROUPS.sub(_mask_groups, text)
     # Cut last: half a number does not look like one any more.
     return _DIGITS.sub(lambda match: f"[…{match.group()[-3:]}]", text)[:_RAW_LIMIT]
+
+
+def _mask_groups(match: re.Match[str]) -> str:
+    digits = sum(map(str.isdigit, match.group()))
+    return f"[…{match.group()[-3:]}]" if 10 <= digits <= 16 else match.group()
 
 
 @lru_cache(maxsize=64)

@@ -6,12 +6,15 @@ import math
 import pickle
 from collections.abc import Callable
 from typing import cast
+from unittest.mock import Mock
+from zoneinfo import ZoneInfoNotFoundError
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ozonetel_async import config
 from ozonetel_async.config import (
     ClientConfig,
     Credentials,
@@ -294,6 +297,13 @@ def test_any_text_as_a_url_ends_well(text: str) -> None:
 )
 def test_bad_parts(name: str, value: object) -> None:
     refused(lambda: ClientConfig(**{"credentials": CREDENTIALS, name: value}), name)  # type: ignore[arg-type]
+
+
+def test_a_machine_without_time_zones_is_told_from_a_bad_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "ZoneInfo", Mock(side_effect=ZoneInfoNotFoundError))
+    refused(lambda: ClientConfig(credentials=CREDENTIALS), "timezone must be an IANA name")
+    monkeypatch.setattr(config, "available_timezones", set)
+    refused(lambda: ClientConfig(credentials=CREDENTIALS), "no time zone database; python -m pip install tzdata")
 
 
 def test_a_key_in_the_place_of_credentials_is_refused_and_not_shown() -> None:

@@ -273,6 +273,12 @@ def test_a_short_text_is_not_taken_for_a_cut_one() -> None:
         ("two: 9812345678, 9812345679", "two: […678], […679]"),
         ("2024-07-11 11:45:29", "2024-07-11 11:45:29"),
         ("priority 99, row 500", "priority 99, row 500"),
+        ("bad +91 98765 01234 x", "bad […234] x"),
+        ("call 98765-01234!", "call […234]!"),
+        ("(987) 650-1234", "[…234]"),
+        ("to +91\u00a098765\u00a001234", "to […234]"),
+        ("from 2024-07-11 1145 to 11-07-2024 1200", "from 2024-07-11 1145 to 11-07-2024 1200"),
+        ("rows 100 200 300", "rows 100 200 300"),
     ],
 )
 def test_phone_numbers_keep_three_digits(text: str, shown: str) -> None:
