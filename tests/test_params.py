@@ -355,7 +355,8 @@ def test_good_callback_urls(url: str) -> None:
     "url",
     ["", " ", "hooks.example", "/x", "//hooks.example/x", "ftp://hooks.example", "https://", "https:///x", "http:x",
      "https://hooks.example/a b", "https://hooks.example/\n", "https://hooks.example/\0", "https://hööks.example/",
-     "HTTPS://hooks.example/", "https://hooks.example:99999/", "https://hooks.example:port/", "https://hooks.example:0/", "https://[::1",
+     "HTTPS://hooks.example/",
+     "https://hooks.example:99999/", "https://hooks.example:port/", "https://hooks.example:0/", "https://[::1",
      "javascript:alert(1)", None, 5, b"https://hooks.example"],
 )  # fmt: skip
 def test_bad_callback_urls(url: object) -> None:
