@@ -89,6 +89,18 @@ async def test_a_call_cancelled_while_it_waits_to_connect_again(sim: Simulator, 
     assert (client.queues["add"].free, client.queues["add"].in_flight) == (100, 0)
 
 
+async def test_a_cancelled_request_holds_its_place_for_the_transit_margin_too(connect: Connect) -> None:
+    async with RawServer(never) as server:
+        client = connect(base_url=server.url, limits=fast_limits(add=RateLimit(1, 10.0), transit_margin=500.0))
+        call = asyncio.create_task(add(client, 1))
+        await eventually(lambda: server.hits)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        # Far above what an answer would leave (10 s) and far below the sum: no matter how slow the machine is.
+        assert client.queues["add"].next_free_in > 400.0
+        await eventually(lambda: not server.open)
+
+
 async def test_wait_for_and_timeout_work_as_on_everything_else(sim: Simulator, client: OzonetelClient) -> None:
     sim.inject("add", Fault.stall_after_apply(), times=2)
     with pytest.raises(TimeoutError):

@@ -25,6 +25,9 @@ from ozonetel_async import (
     Timeouts,
 )
 from ozonetel_async.testing import Fault, Simulator
+from ozonetel_async.testing.clock import run_virtual
+from ozonetel_async.transport import Response, Transport
+from ozonetel_async.wire import Request
 
 from .conftest import WINDOW, Connect, RawServer, eventually, fast_limits, never
 
@@ -264,6 +267,32 @@ async def test_a_single_batch_overtakes_an_upload(sim: Simulator, client: Ozonet
     assert (report.rows_accepted, sim.arrivals("bulk")) == (7_000, 15)
     assert [request.applied for request in sim.requests("bulk")].index(1) in (5, 6)
     assert arrived <= 11
+
+
+async def test_a_refused_call_goes_again_before_those_that_came_after_it(sim: Simulator, connect: Connect) -> None:
+    client = connect(limits=fast_limits(add=RateLimit(1, 0.02)))
+    sim.inject("add", Fault.rate_refusal())
+    first, *others = phones = ["1110", "1111", "1112"]
+    await asyncio.gather(*(client.add_lead("Diwali", Lead(phone)) for phone in phones))
+    assert (sim.arrivals("add"), client.queues["add"].refused) == (4, 1)
+    assert [lead.phone for lead in sim.campaigns["Diwali"].leads] == [first, *others]
+
+
+def test_max_wait_counts_the_waits_of_all_attempts_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[float] = []
+
+    async def refuse(_: Transport, request: Request) -> Response:
+        sent.append(asyncio.get_running_loop().time())
+        return Response(429, b"", "40")  # each wait fits into max_wait, two of them do not
+
+    async def main() -> None:
+        async with OzonetelClient("sim-key-3f9a6c1e5b7d", "sim-user") as client:
+            with pytest.raises(QueueTimeoutError):
+                await add(client, max_wait=60.0)
+
+    monkeypatch.setattr(Transport, "send", refuse)
+    run_virtual(main())
+    assert sent == [pytest.approx(0, abs=0.01), pytest.approx(40, abs=0.01)]
 
 
 # -- from first use to close --------------------------------------------------------------------------------------

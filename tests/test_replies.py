@@ -293,6 +293,13 @@ def test_a_quoted_success_beside_a_failing_status_is_unknown() -> None:
     assert classify("add", 200, body).meaning is Meaning.UNKNOWN
 
 
+def test_a_message_whose_quoted_part_is_missing_is_not_the_listed_one() -> None:
+    page = "A maximum of 100 phone numbers or 10"  # the page goes on after it
+    for missing in ("", " "):
+        assert classify("bulk", 200, body_of(status="Success", message=page + missing)).meaning is Meaning.UNKNOWN
+    assert classify("bulk", 200, body_of(status="Success", message=page + "0 allowed")).meaning is Meaning.REQUEST
+
+
 def test_a_literal_message_decides_before_the_status_word_and_the_code() -> None:
     assert classify("add", 500, body_of(status="FAIL", message="Number Already Exist")).meaning is Meaning.DUPLICATE
     assert classify("add", 429, body_of(status="FAIL", message="Agent Is Empty!")).meaning is Meaning.REJECT

@@ -903,6 +903,14 @@ def test_pauses_double_up_to_a_window_and_the_pace_has_a_floor() -> None:
     on_a_queue(4)(body)
 
 
+def test_a_refusal_that_asks_for_no_wait_pauses_like_one_that_names_none() -> None:
+    async def body(queue: RateQueue) -> None:
+        (await queue.acquire()).refused(0.0)
+        assert queue.next_free_in == pytest.approx(PER / 8, abs=0.01)
+
+    on_a_queue(4)(body)
+
+
 def test_the_pace_bounds_a_window_and_recovers() -> None:
     async def body(queue: RateQueue) -> None:
         loop, starts = asyncio.get_running_loop(), list[float]()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import csv
 import random
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,10 @@ from ozonetel_async import (
     UploadReport,
     read_csv,
 )
+from ozonetel_async.journal import Journal
 from ozonetel_async.testing import Fault, Simulator
+from ozonetel_async.transport import Response, Transport
+from ozonetel_async.wire import Request
 
 from .conftest import WINDOW, Connect, RawServer, eventually, fast_limits, never
 
@@ -327,6 +332,81 @@ async def test_now_and_then_an_unknown_batch_does_not_stop_the_upload(sim: Simul
     report = await client.upload("Diwali", rows(500 * 40), in_flight=1, on_progress=Watch())
     agree(report, sim)
     assert (report.rows_unknown, report.stopped_by) == (10_000, None)
+
+
+async def journaled(path: Path) -> list[str]:
+    """The states of the batches in a journal, as another process sees them."""
+    journal = await Journal.attach(path)
+    try:
+        return [entry.state for entry in await journal.entries()]
+    finally:
+        await journal.close()
+
+
+def copy_of(path: Path) -> Path:
+    """The journal as a process that dies right now would leave it."""
+    copy = path.with_name("left-behind.journal")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+    return copy
+
+
+@pytest.mark.parametrize("how", ["stop", "cancel"])
+async def test_a_rate_refusal_of_what_is_sent_again_does_not_make_it_safe_to_send(
+    sim: Simulator, client: OzonetelClient, tmp_path: Path, how: str
+) -> None:
+    path = tmp_path / "a.journal"
+    sim.inject("bulk", Fault.reset_after_apply())
+    sim.inject("bulk", Fault.http_429("60"))
+    assert (await client.upload("Diwali", rows(400), journal=path)).rows_unknown == 400
+    stop = asyncio.Event()
+    again = client.upload("Diwali", rows(400), journal=path, check_duplicate=True, on_unknown="resend", stop=stop)
+    upload = asyncio.create_task(again)
+    await eventually(lambda: client.queues["bulk"].refused and client.queues["bulk"].waiting)
+    left = await journaled(path)
+    copy = copy_of(path)
+    if how == "stop":
+        stop.set()
+        assert (await upload).rows_unknown == 400
+    else:
+        upload.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await upload
+    assert left != ["pending"], "a run that dies here would have the next one send the batch"
+    assert await journaled(path) == ["unknown"]
+    for journal in (path, copy):
+        held = await client.upload("Diwali", rows(400), journal=journal)
+        assert (held.rows_unknown, await journaled(journal)) == (400, ["unknown"])
+    assert sim.arrivals("bulk") == 2
+
+
+async def test_a_batch_about_to_be_sent_when_another_is_refused_for_good_is_not_sent(
+    client: OzonetelClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal comes between the making of the second batch's task and that task's first turn."""
+    loop, sent, refused = asyncio.get_running_loop(), list[Request](), asyncio.Event()
+    on_wire = asyncio.Event()
+
+    async def refuse(_: Transport, request: Request) -> Response:
+        sent.append(request)
+        on_wire.set()
+        await refused.wait()
+        return Response(200, b'{"status":"failure","message":"Invalid Campaign Name"}', None)
+
+    async def given() -> AsyncIterator[dict[str, str]]:
+        for row in rows(900):
+            yield row
+        await on_wire.wait()
+        # With the loop's next turn, in which the upload makes a batch of the last rows before the first one's task
+        # gets to read its answer.
+        loop.call_soon(refused.set)
+
+    monkeypatch.setattr(Transport, "send", refuse)
+    report = await client.upload("Diwali", given(), in_flight=2, on_progress=Watch())
+    assert len(sent) == 1
+    assert str(report.stopped_by).startswith("CampaignError")
+    assert [(batch.outcome, batch.rows) for batch in report.batches] == [("refused", 500), ("not_sent", 400)]
+    assert report.requests == 1
 
 
 async def test_a_service_that_is_down_for_a_while_is_waited_for(sim: Simulator, connect: Connect) -> None:
@@ -654,6 +734,38 @@ async def test_a_task_of_an_upload_that_never_ran_is_accounted_for(sim: Simulato
     assert watch.report is not None
     agree(watch.report, sim)
     assert watch.report.rows_read == 500
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_rows_taken_and_in_no_batch_yet_are_in_the_report_of_a_cancelled_upload(
+    sim: Simulator, client: OzonetelClient, kind: str
+) -> None:
+    taken = 0
+
+    def given() -> Iterator[dict[str, str]]:
+        nonlocal taken
+        upload = asyncio.current_task()
+        assert upload is not None
+        for row in rows(10_000):
+            taken += 1
+            if taken == 30:
+                row["PhoneNumber"] = "none"
+            if taken == 100:
+                upload.cancel()
+            yield row
+
+    async def given_async() -> AsyncIterator[dict[str, str]]:
+        for row in given():
+            yield row
+
+    watch = Watch()
+    with pytest.raises(asyncio.CancelledError):
+        await client.upload("Diwali", given() if kind == "sync" else given_async(), on_progress=watch)
+    report = watch.report
+    assert report is not None
+    agree(report, sim)
+    assert report.rows_read == taken >= 100
+    assert (report.rows_invalid, report.rows_refused, sim.arrivals("bulk")) == (1, taken - 1, 0)
 
 
 # -- arguments ----------------------------------------------------------------------------------------------------
