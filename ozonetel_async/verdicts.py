@@ -146,7 +146,8 @@ class _Collector:
             return [], _NOTES.get(error.state, "failed: {}").format(error)[:_NOTE_LIMIT]
         except CallbackError as error:
             return [], f"failed: {error}"[:_NOTE_LIMIT]
-        return PhoneIndex(sent.phones(), country_code=self._country_code).match(failed), "done"
+        index = PhoneIndex(sent.phones(), columns=sent.columns, cells=sent.cells, country_code=self._country_code)
+        return index.match(failed), "done"
 
     async def _download(self, link: SecretUrl, sent: _Sent) -> list[FailedRow]:
         reader = FailedRowReader(columns=sent.columns)

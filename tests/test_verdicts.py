@@ -211,6 +211,18 @@ async def test_rows_of_one_number_each_get_a_row(simulate: Callable[..., Any]) -
     ]
 
 
+@pytest.mark.parametrize("look", [FailedFile(), FailedFile(columns=("PhoneNumber",), number="national")])
+async def test_of_equal_numbers_the_one_that_was_skipped_is_named(
+    simulate: Callable[..., Any], look: FailedFile
+) -> None:
+    upload = await simulate(failed_file=look)
+    names = {"Asha": 1, "Meera": 2, "Ravi": 1}
+    leads = [{"PhoneNumber": phone(number), "Name": name} for name, number in names.items()]
+    await upload.run(leads, check_duplicate=True)
+    assert await upload.collect() == CollectReport({"done": 1}, 1, 0)
+    assert [(lead.row, lead.lead["Name"]) for lead in failed_leads(upload.path)] == [(3, "Ravi")]
+
+
 # --- with files of our own -----------------------------------------------------------------------------------------
 
 LINK = SecretUrl("https://h.example/x.csv?s=5f0c2b7e9a1d")
