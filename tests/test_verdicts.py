@@ -293,7 +293,7 @@ async def test_which_batches_have_a_list_to_fetch(tmp_path: Path, result: JobRes
         ((DownloadError("failed", "HTTP 500"),), "failed: HTTP 500"),
         ((DownloadError("refused", "no host"),), "refused: no host"),
         ((ONE, DownloadError("too_large", "more than 5 bytes")), "refused: more than 5 bytes"),
-        ((b"<html>", b"</html>"), "failed: the failed file is markup, not a table; an expired link answers like this"),
+        ((b"<head>", b"</html>"), "failed: the failed file is markup, not a table; an expired link answers like this"),
         ((b"x" * 100_000,), "failed: the failed file has a line of more than 65,536 characters"),
         ((b"PhoneNumber\n", b"9812345678\n" * 5_000), "failed: the list has more than 1,000 rows for 3 rows sent"),
         ((DownloadError("failed", "x" * 5_000),), "failed: " + "x" * 292),
