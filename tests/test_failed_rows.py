@@ -124,6 +124,7 @@ def test_lines_above_the_header_are_left_out(above: str, size: int) -> None:
     [
         ("Kontakt,Source\n9812345678,Web\nabc,Mobile\n9812345679,Mobile\n", ["9812345678", "abc", "9812345679"]),
         ("Kontakt,Source\nabc,Mobile\n9812345678,Web\n9812345679,Web\n", ["abc", "9812345678", "9812345679"]),
+        ("9812345678\nName,PhoneNumber\nx,9812345679\n", ["9812345678", "", "9812345679"]),
         ("9812345678,x\nPhoneNumber,Name\n9812345679,y\n", ["9812345678", "PhoneNumber", "9812345679"]),
     ],
 )
