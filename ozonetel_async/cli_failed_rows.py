@@ -14,7 +14,7 @@ from .cli_output import Exit, Facts, Screen
 from .cli_service import add_link_arguments, add_output_arguments, link_policy
 from .errors import ConfigurationError
 from .journal import Entry, Journal
-from .verdicts import collect_failed_rows, failed_leads
+from .verdicts import collect_failed_rows, failed_leads, verdicts_of
 
 __all__ = ["FAILED_KEYS", "add_arguments", "run"]
 
@@ -29,6 +29,8 @@ FAILED_KEYS: Final[Mapping[str, str]] = {
     "rows": "failed rows in it",
     "unmatched": "those among them of which it cannot be told which row of the input they are",
     "rows_not_added": "rows that the service did not add, as callbacks say",
+    "rows_without_verdict": "rows in batches whose callback gave no counts that can be believed",
+    "batches_failed": "batches whose job failed as a whole, as callbacks say",
     "lists": "settled batches by what became of their list: done, none, open, expired, refused, failed",
     "lists_failed": "reasons of the lists refused or failed: first_row, last_row, reason",
     "callbacks_missing": "batches without a callback",
@@ -115,20 +117,28 @@ class _Found:
         self.rows = rows
         self.unmatched = unmatched
         self.missing = missing
-        settled = [(entry, entry.settlement.result) for entry in entries if entry.settlement.result is not None]
-        self.not_added = sum(result.not_processed or 0 for _, result in settled)
-        self.lists = Counter((entry.failed_file or "open").partition(":")[0] for entry, _ in settled)
-        self._failed = [entry for entry, _ in settled if (entry.failed_file or "").startswith(("refused", "failed"))]
+        settled = [entry for entry in entries if entry.settlement.result is not None]
+        self.verdicts = verdicts_of(entries)
+        self.not_added = sum(verdict.not_added for verdict in self.verdicts)
+        self.untold = sum(verdict.untold for verdict in self.verdicts)
+        self.lists = Counter((entry.failed_file or "open").partition(":")[0] for entry in settled)
+        self._failed = [entry for entry in settled if (entry.failed_file or "").startswith(("refused", "failed"))]
 
     @property
     def complete(self) -> bool:
         """Whether every row that was not added is there, and its row in the input known."""
-        return not (self.missing or self.unmatched or self.rows < self.not_added or _INCOMPLETE & self.lists.keys())
+        known = not (self.missing or self.untold or self.unmatched or self.rows < self.not_added)
+        return known and not _INCOMPLETE & self.lists.keys()
 
     def complaints(self) -> Iterator[str]:
         """What is missing, one line each."""
         if self.missing:
             yield f"{self.missing:,} batches have no callback yet"
+        said = [verdict for verdict in self.verdicts if verdict.text is not None]
+        for verdict in said[:_SHOWN]:
+            yield f"rows {verdict.first_row} to {verdict.last_row}: the callback said: {verdict.text}"
+        if len(said) > _SHOWN:
+            yield f"{len(said) - _SHOWN:,} more callbacks like these; status --json tells all of them"
         if self.lists["expired"]:
             yield f"{self.lists['expired']:,} lists were not fetched within the 24 hours for which their links work"
         for entry in self._failed[:_SHOWN]:
@@ -142,6 +152,8 @@ class _Found:
             "rows": self.rows,
             "unmatched": self.unmatched,
             "rows_not_added": self.not_added,
+            "rows_without_verdict": self.untold,
+            "batches_failed": sum(verdict.failed for verdict in self.verdicts),
             "lists": dict(self.lists),
             "lists_failed": [
                 {"first_row": entry.first_row, "last_row": entry.last_row, "reason": entry.failed_file}

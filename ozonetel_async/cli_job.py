@@ -220,7 +220,8 @@ class _Run:
         self.error = report.stopped_by
         if report.stopped_by is not None:
             return Exit.STOPPED
-        settled = not waited or not (report.batches_overdue or report.rows_not_added)
+        short = report.batches_overdue or report.rows_not_added or report.rows_without_verdict
+        settled = not (waited and short)
         return Exit.OK if report.rows_accepted == report.rows_read and settled else Exit.NOT_ALL
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import to_builtins
@@ -11,7 +11,7 @@ from .cli_output import Facts, Screen, duration
 from .config import RateLimit
 from .models import UploadReport
 
-__all__ = ["REPORT_KEYS", "report_facts", "report_values", "show_failures"]
+__all__ = ["REPORT_KEYS", "report_facts", "report_values", "show_failures", "show_verdicts", "verdict_facts"]
 
 # So many invalid rows and failed requests are shown; the others are in --rejects and --json.
 _SHOWN: Final = 5
@@ -24,7 +24,8 @@ REPORT_KEYS: Final[Mapping[str, str]] = {
     "rows_refused": "not applied, or not sent",
     "rows_unknown": "sent without a trustworthy answer",
     "rows_in_flight": "0 at the end",
-    "batches": "per request: index, first_row, last_row, rows, outcome, transaction_id, error",
+    "batches": "per request: index, first_row, last_row, rows, outcome, transaction_id, error, verdict (what the "
+    "callback said, when the job failed or its counts cannot be believed, or null)",
     "invalid_sample": "the first invalid rows: row, field, reason",
     "requests": "requests that reached the wire",
     "worst_window": "most requests within one window of the limit",
@@ -34,6 +35,8 @@ REPORT_KEYS: Final[Mapping[str, str]] = {
     "batches_overdue": "batches that wait for their callback",
     "rows_added": "added by the service, as callbacks say",
     "rows_not_added": "not added by the service, as callbacks say",
+    "rows_without_verdict": "in batches whose callback gave no counts that can be believed",
+    "batches_failed": "batches whose job failed as a whole, as callbacks say",
 }
 
 
@@ -59,14 +62,32 @@ def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
             ("callbacks", f"{report.batches_settled:,} came, {report.batches_overdue:,} did not yet"),
             ("added", f"{report.rows_added:,}"),
             ("not added", f"{report.rows_not_added:,} (duplicates among them)"),
+            *verdict_facts(report.rows_without_verdict, report.batches_failed),
         ]
     if report.stopped_by is not None:
         facts.append(("stopped early by", report.stopped_by))
     return facts
 
 
+def verdict_facts(rows_without_verdict: int, batches_failed: int) -> Facts:
+    """What callbacks should not say, and have said, as labels and values."""
+    facts = (
+        ("without a verdict", f"{rows_without_verdict:,} rows (no counts that can be believed)", rows_without_verdict),
+        ("failed jobs", f"{batches_failed:,} batches", batches_failed),
+    )
+    return [(label, value) for label, value, count in facts if count]
+
+
+def show_verdicts(screen: Screen, verdicts: Sequence[tuple[int, int, str]]) -> None:
+    """Show the first rows, the last rows and the texts of the first few bad verdicts."""
+    for first_row, last_row, text in verdicts[:_SHOWN]:
+        screen.say(f"rows {first_row} to {last_row}: the callback said: {text}")
+    if len(verdicts) > _SHOWN:
+        screen.say(f"{len(verdicts) - _SHOWN:,} more callbacks like these; --json lists all of them")
+
+
 def show_failures(screen: Screen, report: UploadReport, rejects: str | None) -> None:
-    """Show the first invalid rows and failed requests."""
+    """Show the first invalid rows, failed requests and bad verdicts."""
     for invalid in report.invalid_sample[:_SHOWN]:
         screen.say(f"row {invalid.row}: {invalid.field}: {invalid.reason}")
     if report.rows_invalid > _SHOWN:
@@ -77,3 +98,5 @@ def show_failures(screen: Screen, report: UploadReport, rejects: str | None) -> 
         screen.say(f"rows {batch.first_row} to {batch.last_row}: {batch.outcome.replace('_', ' ')}: {batch.error}")
     if len(failed) > _SHOWN:
         screen.say(f"{len(failed) - _SHOWN:,} more requests failed; --json lists all of them")
+    told = [(batch.first_row, batch.last_row, batch.verdict) for batch in report.batches if batch.verdict is not None]
+    show_verdicts(screen, told)

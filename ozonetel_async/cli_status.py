@@ -12,9 +12,11 @@ from typing import Final
 from msgspec import Struct, to_builtins
 
 from .cli_output import Exit, Facts, Screen
+from .cli_report import show_verdicts, verdict_facts
 from .cli_service import add_output_arguments
 from .cli_watch import count_rows
 from .journal import Entry, Journal
+from .verdicts import verdicts_of
 
 __all__ = ["STATUS_KEYS", "add_arguments", "run"]
 
@@ -42,6 +44,10 @@ STATUS_KEYS: Final[Mapping[str, str]] = {
     "callbacks": "batches settled, waiting, overdue (no longer waited for)",
     "rows_added": "added by the service, as callbacks say",
     "rows_not_added": "not added by the service, as callbacks say",
+    "rows_without_verdict": "in batches whose callback gave no counts that can be believed",
+    "batches_failed": "batches whose job failed as a whole, as callbacks say",
+    "verdicts": "what callbacks said of failed jobs, or beside counts not to be believed: index, first_row, last_row, "
+    "rows_without_verdict, text",
     "lists": "settled batches by what became of their list of failed rows: done, none, open, expired, refused, failed",
     "failed_rows": "failed rows that have been fetched",
 }
@@ -64,6 +70,16 @@ class _Doubt(Struct, frozen=True):
     error: str | None
 
 
+class _Said(Struct, frozen=True):
+    """What the callback of a failed job said, or one whose counts cannot be believed."""
+
+    index: int
+    first_row: int
+    last_row: int
+    rows_without_verdict: int
+    text: str
+
+
 class _Status(Struct, frozen=True, kw_only=True):
     """What ``STATUS_KEYS`` describes."""
 
@@ -82,6 +98,9 @@ class _Status(Struct, frozen=True, kw_only=True):
     callbacks: dict[str, int]
     rows_added: int
     rows_not_added: int
+    rows_without_verdict: int
+    batches_failed: int
+    verdicts: list[_Said]
     lists: dict[str, int]
     failed_rows: int
 
@@ -99,6 +118,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         screen.say(f"rows {doubt.first_row} to {doubt.last_row}: {doubt.state}{error}")
     if len(status.in_doubt) > _SHOWN:
         screen.say(f"{len(status.in_doubt) - _SHOWN:,} more batches without an answer; --json lists all of them")
+    show_verdicts(screen, [(said.first_row, said.last_row, said.text) for said in status.verdicts])
     screen.result({**to_builtins(status), "exit_code": int(Exit.OK)})
     return Exit.OK
 
@@ -106,7 +126,8 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
 async def _read(journal: Journal, path: str) -> _Status:
     header, entries, unsettled = await journal.header(), await journal.entries(), await journal.unsettled()
     changed, failed_rows = await journal.run(_read_figures)
-    settled = [(entry, entry.settlement.result) for entry in entries if entry.settlement.result is not None]
+    settled = [entry for entry in entries if entry.settlement.result is not None]
+    verdicts = verdicts_of(entries)
     overdue = sum(entry.settlement.lost for entry in entries)
     file = None if header.source is None else header.source.get("path")
     return _Status(
@@ -123,9 +144,16 @@ async def _read(journal: Journal, path: str) -> _Status:
         rows_in_doubt=sum(entry.rows for entry in entries if entry.state in ("sent", "unknown")),
         in_doubt=[_doubt(entry) for entry in entries if entry.state in ("sent", "unknown")],
         callbacks={"settled": len(settled), "waiting": max(0, unsettled - overdue), "overdue": overdue},
-        rows_added=sum(result.processed or 0 for _, result in settled),
-        rows_not_added=sum(result.not_processed or 0 for _, result in settled),
-        lists=dict(Counter((entry.failed_file or "open").partition(":")[0] for entry, _ in settled)),
+        rows_added=sum(verdict.added for verdict in verdicts),
+        rows_not_added=sum(verdict.not_added for verdict in verdicts),
+        rows_without_verdict=sum(verdict.untold for verdict in verdicts),
+        batches_failed=sum(verdict.failed for verdict in verdicts),
+        verdicts=[
+            _Said(verdict.index, verdict.first_row, verdict.last_row, verdict.untold, verdict.text)
+            for verdict in verdicts
+            if verdict.text is not None
+        ],
+        lists=dict(Counter((entry.failed_file or "open").partition(":")[0] for entry in settled)),
         failed_rows=failed_rows,
     )
 
@@ -174,6 +202,7 @@ def _facts(status: _Status) -> Facts:
             ("callbacks", ", ".join(f"{count:,} {state}" for state, count in status.callbacks.items())),
             ("added", f"{status.rows_added:,} rows"),
             ("not added", f"{status.rows_not_added:,} rows (duplicates among them)"),
+            *verdict_facts(status.rows_without_verdict, status.batches_failed),
             ("failed rows", f"{status.failed_rows:,} fetched"),
             ("their lists", ", ".join(f"{count:,} {state}" for state, count in status.lists.items()) or "none"),
         ]

@@ -28,7 +28,10 @@ _JOIN_LIMIT = 10
 _SAMPLE = 20
 _DELIMITERS = ",;\t|"
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_MARKUP = ("<?xml", "<html", "<!doctype", "<error")
+_NO_TABLE = {"<": "markup", "{": "JSON"}
+# Titles, dates and the like that a report may have above its header.
+_LINES_ABOVE = 5
+_SEPARATOR = re.compile(r'"?sep=.?"?\s*', re.IGNORECASE)
 
 _PHONE_NAMES = ("phonenumber", "phone", "phoneno", "mobile", "mobilenumber", "mobileno", "number", "msisdn")
 _PHONE_PARTS = ("phone", "mobile", "contact", "caller")
@@ -47,7 +50,7 @@ class FailedRow(Struct, frozen=True):
     reason: the service's text; None when the file has no column for it.
     cells: every cell by its column's name; columns without one are ``column_1``, ``column_2``, ….
     as_written: the phone cell as the file has it.
-    line: 1-based number of the row in the file, header and blank lines not counted.
+    line: 1-based number of the row in the file, blank lines, the header and those above it not counted.
     """
 
     phone: str
@@ -74,7 +77,7 @@ def read_failed_rows(chunks: Iterable[str | bytes], *, columns: Sequence[str] = 
 
     Raises
     ------
-    CallbackError: not a table of this kind: markup, a line or a row beyond every limit, chunks of another type.
+    CallbackError: not a table of this kind: markup, JSON, a line or a row beyond every limit, chunks of another type.
     """
     reader = FailedRowReader(columns=columns)
     for chunk in chunks:
@@ -91,6 +94,7 @@ class FailedRowReader:
     def __init__(self, *, columns: Sequence[str] = ()) -> None:
         self._columns = tuple(columns)
         self._lines = _Lines()
+        self._top = _Top()
         self._records = _Records()
         self._sample: list[list[str]] = []
         self._layout: _Layout | None = None
@@ -98,12 +102,17 @@ class FailedRowReader:
 
     def feed(self, chunk: str | bytes) -> list[FailedRow]:
         """The rows that this chunk completes."""
-        return self._rows(record for line in self._lines.feed(chunk) for record in self._records.feed(line))
+        return self._rows(record for line in self._whole_lines(chunk) for record in self._records.feed(line))
 
     def close(self) -> list[FailedRow]:
         """The rows that were still open at the end of the file."""
-        records = [record for line in self._lines.feed(b"", final=True) for record in self._records.feed(line)]
+        lines = [*self._whole_lines(b"", final=True), *self._top.close()]
+        records = [record for line in lines for record in self._records.feed(line)]
         return self._rows([*records, *self._records.close()]) + self._flush()
+
+    def _whole_lines(self, chunk: str | bytes, *, final: bool = False) -> Iterator[str]:
+        for line in self._lines.feed(chunk, final=final):
+            yield from self._top.feed(line)
 
     def _rows(self, records: Iterable[list[str]]) -> list[FailedRow]:
         rows: list[FailedRow] = []
@@ -167,9 +176,52 @@ class _Lines:
 
     def _first(self, line: str) -> str:
         self._begun = bool(line.strip())
-        if line.lstrip().lower().startswith(_MARKUP):
-            raise CallbackError("the failed file is markup, not a table; an expired link answers like this")
+        kind = _NO_TABLE.get(line.lstrip()[:1])
+        if kind is not None:
+            raise CallbackError(f"the failed file is {kind}, not a table; an expired link answers like this")
         return line
+
+
+class _Top:
+    """Leaves out what stands above the header, when the header is within the first few lines and names its phones."""
+
+    def __init__(self) -> None:
+        self._held: list[str] = []
+        self._done = False
+
+    def feed(self, line: str) -> list[str]:
+        """The lines of the table that are certain with this one."""
+        if self._done:
+            return [line]
+        if not self._held and (not line.strip() or _SEPARATOR.fullmatch(line)):
+            return []
+        self._held.append(line)
+        cells = _rough_cells(line, _delimiter_of(line))
+        if any(map(_looks_like_phone, cells)) or len(self._held) > _LINES_ABOVE:
+            return self.close()
+        if {fold(cell) for cell in cells} & {*_PHONE_NAMES} and self._is_wider(len(cells), _delimiter_of(line)):
+            del self._held[:-1]
+            return self.close()
+        return []
+
+    def close(self) -> list[str]:
+        """The lines held back."""
+        self._done = True
+        held, self._held = self._held, []
+        return held
+
+    def _is_wider(self, width: int, delimiter: str) -> bool:
+        # A row is as wide as the header above it; a title is not.
+        return all(len(_rough_cells(line, delimiter)) < max(2, width) for line in self._held[:-1])
+
+
+def _delimiter_of(line: str) -> str:
+    plain = re.sub(r'"[^"]*"', "", line)
+    return max(_DELIMITERS, key=plain.count)
+
+
+def _rough_cells(line: str, delimiter: str) -> list[str]:
+    return [cell for cell in (cell.strip('" ') for cell in line.split(delimiter)) if cell]
 
 
 class _Records:
@@ -183,9 +235,8 @@ class _Records:
     def feed(self, line: str) -> list[list[str]]:
         """The records that this line completes; a cell in quotes may run over several lines."""
         if not self._delimiter and line.strip():
-            plain = re.sub(r'"[^"]*"', "", line)
-            self._delimiter = max(_DELIMITERS, key=plain.count)
-            self._width = plain.count(self._delimiter)
+            self._delimiter = _delimiter_of(line)
+            self._width = re.sub(r'"[^"]*"', "", line).count(self._delimiter)
         if not self._open and '"' not in line:
             return _checked([line.split(self._delimiter)]) if line.strip() else []
         self._open.append(line)

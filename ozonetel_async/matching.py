@@ -1,21 +1,26 @@
-"""Which of the rows sent each failed row is, by phone number.
+"""Which of the rows sent each failed row is: by phone number, and by the other cells where several rows bear it.
 
-The service tells failed rows by nothing but their number, and may have rewritten it. What cannot be told is reported
+The service tells failed rows by nothing but their cells, and may have rewritten them. What cannot be told is reported
 as such and never guessed: a lead repaired and sent again in another's place would call the wrong person.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from typing import Literal
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
+from .callback_bodies import fold
 from .failed_rows import FailedRow
 from .phones import Rounded, full_number, phone_key, rounded
 
 __all__ = ["Match", "PhoneIndex"]
+
+# "Number Already Exist", "Number Already Existed" (Add Campaign Data), and what other pages call it.
+_DUPLICATE: Final = re.compile(r"already\s+exist|duplicate", re.IGNORECASE)
 
 
 class Match(Struct, frozen=True):
@@ -26,10 +31,12 @@ class Match(Struct, frozen=True):
     failed: the failed row.
     row: number of the row sent; None when that cannot be told.
     how: ``"exact"`` (the same text), ``"key"`` (the same number, spelled otherwise), ``"rounded"`` (a spreadsheet has
-        cut digits off, and only one number sent fits); or, with no row, ``"ambiguous"`` (several different numbers
-        fit), ``"surplus"`` (more failed rows than rows sent with this number) or ``"unmatched"``.
-    candidates: numbers of all rows sent that fit. When several bear the same number, each failed row gets one of its
-        own in their order, but the service may have meant another.
+        cut digits off, and only one number sent fits); or, with no row, ``"ambiguous"`` (several different rows
+        fit), ``"surplus"`` (more failed rows than rows sent that fit) or ``"unmatched"``.
+    candidates: numbers of all rows sent that fit. Several bear the same number, and nothing in the file tells them
+        apart: then there is a row when all of them failed, when they differ in nothing, or when the reason is that
+        the number was there already, since of equal numbers in one request only the first is added (Bulk V4,
+        checkDuplicate).
     """
 
     failed: FailedRow
@@ -51,22 +58,13 @@ class _Group:
         self.numbers: set[str] = set()
 
 
-class _Claims:
-    """Rows already given to a failed row, and per group how far the search for a free one has come."""
+class _Fit(NamedTuple):
+    """What a failed row fits: places left by its other cells, those of them with its very spelling, all candidates."""
 
-    def __init__(self) -> None:
-        self._taken: set[int] = set()
-        self._next: dict[int, int] = {}
-
-    def take(self, group: _Group) -> int | None:
-        """The group's first free place, from now on taken; None when there is none."""
-        for index in range(self._next.get(id(group), 0), len(group.places)):
-            if group.places[index] not in self._taken:
-                self._taken.add(group.places[index])
-                self._next[id(group)] = index + 1
-                return group.places[index]
-        self._next[id(group)] = len(group.places)
-        return None
+    places: tuple[int, ...]
+    same_text: tuple[int, ...]
+    candidates: tuple[int, ...]
+    how: Literal["exact", "key", "rounded"]
 
 
 class PhoneIndex:
@@ -75,12 +73,25 @@ class PhoneIndex:
     Parameters
     ----------
     sent: row number and phone number, as sent, of every row.
+    columns: names of the columns sent.
+    cells: of every row sent, in the order of ``sent`` and of ``columns``; without them, rows of one number count as
+        equal.
     country_code: as for ``phone_key``.
     """
 
-    def __init__(self, sent: Iterable[tuple[int, str]], *, country_code: str = "91") -> None:
+    def __init__(
+        self,
+        sent: Iterable[tuple[int, str]],
+        *,
+        columns: Sequence[str] = (),
+        cells: Iterable[Sequence[object]] = (),
+        country_code: str = "91",
+    ) -> None:
         self._code = country_code
         self._sent = [(row, text.strip()) for row, text in sent]
+        self._others = [place for place, name in enumerate(columns) if fold(name) != "phonenumber"]
+        self._names = [fold(columns[place]) for place in self._others]
+        self._cells = [tuple(_plain(row[place]) for place in self._others) for row in cells] or [()] * len(self._sent)
         self._texts: dict[str, _Group] = defaultdict(_Group)
         self._keys: dict[str, _Group] = defaultdict(_Group)
         self._fitting: dict[Rounded, _Group] = {}
@@ -93,35 +104,73 @@ class PhoneIndex:
     def match(self, failed: Iterable[FailedRow]) -> list[Match]:
         """A ``Match`` for each failed row, in their order; no row sent is given to two of them.
 
-        Equal texts are paired before equal numbers in other spellings, so the order of the file does not matter.
+        Rows whose cells leave the least to choose from come first, and equal texts before equal numbers in other
+        spellings, so the order of the file does not matter.
         """
         rows = list(failed)
-        claims = _Claims()
-        matches: dict[int, Match] = {}
-        for index, row in enumerate(rows):
-            text = row.as_written.strip() or row.phone
-            place = claims.take(self._texts[text]) if text in self._texts else None
-            if place is not None:
-                group = self._group(text) or self._texts[text]
-                matches[index] = Match(row, self._sent[place][0], "exact", self._rows(group))
-        for index, row in enumerate(rows):
-            if index not in matches:
-                matches[index] = self._by_number(row, claims)
+        found = [self._fit_of(row) for row in rows]
+        fits = {index: fit for index, fit in enumerate(found) if isinstance(fit, _Fit)}
+        matches = {index: match for index, match in enumerate(found) if isinstance(match, Match)}
+        taken: set[int] = set()
+        for by_text in (True, False):
+            wanted = {index: fit.same_text if by_text else fit.places for index, fit in fits.items()}
+            claims = Counter(wanted.values())
+            for index in sorted(fits, key=lambda index: len(fits[index].places)):
+                free = [place for place in wanted[index] if place not in taken]
+                if by_text and not free:
+                    continue
+                match, place = self._choose(rows[index], fits[index], free, claims[wanted[index]])
+                claims[wanted[index]] -= 1
+                matches[index] = match
+                if place is not None:
+                    taken.add(place)
+                del fits[index]
         return [matches[index] for index in range(len(rows))]
 
-    def _by_number(self, row: FailedRow, claims: _Claims) -> Match:
-        text = row.as_written or row.phone
+    def _choose(self, row: FailedRow, fit: _Fit, free: list[int], claims: int) -> tuple[Match, int | None]:
+        """One of the free places, when it can be told which; ``claims`` failed rows want one of them."""
+        if not free:
+            return Match(row, None, "surplus", fit.candidates), None
+        if _DUPLICATE.search(row.reason or ""):
+            place = free[-1]
+        elif claims >= len(free) or len({self._cells[place] for place in free}) == 1:
+            place = free[0]
+        else:
+            return Match(row, None, "ambiguous", fit.candidates), None
+        return Match(row, self._sent[place][0], "exact" if place in fit.same_text else fit.how, fit.candidates), place
+
+    def _fit_of(self, row: FailedRow) -> _Fit | Match:
+        text = row.as_written.strip() or row.phone
         cut = rounded(text)
         group = self._fit(cut) if cut else self._group(text)
+        exact = self._texts.get(text)
+        if exact is not None and (group is None or not group.places):
+            group = exact
         if group is None or not group.places:
             return Match(row, None, "unmatched")
-        candidates = self._rows(group)
-        if len(group.numbers) > 1:
-            return Match(row, None, "ambiguous", candidates)
-        place = claims.take(group)
-        if place is None:
-            return Match(row, None, "surplus", candidates)
-        return Match(row, self._sent[place][0], "rounded" if cut else "key", candidates)
+        if len(group.numbers) == 1:
+            places = self._narrow(row, group.places)
+            candidates = self._rows(places)
+        elif exact is not None:
+            places, candidates = self._narrow(row, exact.places), self._rows(group.places)
+        else:
+            return Match(row, None, "ambiguous", self._rows(group.places))
+        same_text = tuple(place for place in places if self._sent[place][1] == text)
+        return _Fit(places, same_text, candidates, "rounded" if cut else "key")
+
+    def _narrow(self, row: FailedRow, places: Sequence[int]) -> tuple[int, ...]:
+        """Those of the places whose other cells are the failed row's; all of them when that leaves none.
+
+        A cell that none of them has was rewritten or is missing, and tells nothing.
+        """
+        cells: dict[str, str] = {}
+        for name, value in row.cells.items() if len(places) > 1 else ():
+            cells.setdefault(fold(name), _plain(value))
+        left = set(places)
+        for column, name in enumerate(self._names):
+            same = {place for place in places if cells.get(name) and self._cells[place][column] == cells[name]}
+            left &= same or left
+        return tuple(place for place in places if place in left) or tuple(places)
 
     def _add(self, group: _Group, place: int) -> None:
         text = self._sent[place][1]
@@ -140,5 +189,10 @@ class PhoneIndex:
                     group.numbers |= same.numbers
         return self._fitting[cut]
 
-    def _rows(self, group: _Group) -> tuple[int, ...]:
-        return tuple(self._sent[place][0] for place in group.places)
+    def _rows(self, places: Iterable[int]) -> tuple[int, ...]:
+        return tuple(self._sent[place][0] for place in places)
+
+
+def _plain(value: object) -> str:
+    """A cell without what copying it through a file changes."""
+    return "" if value is None else " ".join(str(value).split()).casefold()

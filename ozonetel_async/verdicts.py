@@ -1,11 +1,11 @@
-"""The rows that the service did not add: fetched once per batch, matched to the input, kept in the journal."""
+"""What the callbacks say of the rows; and those not added, fetched once per batch, matched, kept in the journal."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing, closing
 from functools import partial
 from os import PathLike
@@ -16,9 +16,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .callbacks import SecretUrl
+from .callbacks import JobResult, SecretUrl
 from .download import fetch
-from .errors import CallbackError, ConfigurationError, JournalError
+from .errors import CallbackError, ConfigurationError, JournalError, redact
 from .failed_rows import FailedRow, FailedRowReader
 from .journal import Entry, Journal
 from .links import DownloadError, LinkPolicy
@@ -26,7 +26,7 @@ from .matching import Match, PhoneIndex
 from .models import FailedLead, UploadReport
 from .store import connect, explain
 
-__all__ = ["CollectReport", "add_verdicts", "collect_failed_rows", "failed_leads"]
+__all__ = ["CollectReport", "Verdict", "add_verdicts", "collect_failed_rows", "failed_leads", "verdicts_of"]
 
 Fetch: TypeAlias = Callable[[SecretUrl, LinkPolicy], AsyncGenerator[bytes]]
 _Value: TypeAlias = str | int | float | bool | None
@@ -35,6 +35,51 @@ _NOTE_LIMIT: Final = 300
 # A list of failed rows has at most the rows sent; duplicates may be listed once more. Beyond this it is another file.
 _ROWS_FACTOR: Final = 4
 _ROWS_FLOOR: Final = 1_000
+
+
+class Verdict(Struct, frozen=True):
+    """What a settled batch's callback says of its rows.
+
+    Parameters
+    ----------
+    index, first_row, last_row: of the batch.
+    added, not_added, untold: rows; together those of the batch. Untold are all of them when the counts are missing or
+        do not add up to the rows sent.
+    failed: whether the job failed as a whole.
+    text: what the callback said, when the job failed or the counts cannot be believed; phone numbers are masked.
+    """
+
+    index: int
+    first_row: int
+    last_row: int
+    added: int
+    not_added: int
+    untold: int
+    failed: bool
+    text: str | None
+
+
+def verdicts_of(entries: Iterable[Entry]) -> list[Verdict]:
+    """The verdicts on those of the batches that are settled."""
+    return [_verdict(entry, entry.settlement.result) for entry in entries if entry.settlement.result is not None]
+
+
+def _verdict(entry: Entry, result: JobResult) -> Verdict:
+    counts = [result.total, result.processed, result.not_processed]
+    if not result.succeeded:
+        # What is wrong with a request as a whole is told by nothing but a failed job (Bulk V4), so none was added.
+        nothing_added = (entry.rows, 0, entry.rows)
+        counts = [none if count is None else count for count, none in zip(counts, nothing_added, strict=True)]
+    total, added, not_added = counts
+    text = f"{'Success' if result.succeeded else 'Fail'}: {redact(result.message) or 'no message'}"
+    if added is None or not_added is None or not total == entry.rows == added + not_added:
+        told = zip(("uploaded", "processed", "not processed"), counts, strict=True)
+        said = ", ".join(f"{name} {'?' if count is None else format(count, ',')}" for name, count in told)
+        added, not_added, text = 0, 0, f"{text}; {said} for {entry.rows:,} rows sent"
+    untold = entry.rows - added - not_added
+    shown = text if untold or not result.succeeded else None
+    place = (entry.index, entry.first_row, entry.last_row)
+    return Verdict(*place, added, not_added, untold, not result.succeeded, shown)
 
 
 class CollectReport(Struct, frozen=True):
@@ -80,8 +125,9 @@ async def collect_failed_rows(
     """Fetch the lists of failed rows of all settled batches, match them to the input and store them in the journal.
 
     May be run again at any time: lists that are there, or whose link has expired, are left alone; others are tried
-    again. Each batch's state is noted beside it: ``"done"``, ``"none"`` (no list was given, or none is needed),
-    ``"expired"``, ``"refused: …"`` (by ``policy``) or ``"failed: …"``. Counts are kept whatever becomes of the list.
+    again, among them those with fewer rows than were not added; what was found is kept meanwhile. Each batch's state
+    is noted beside it: ``"done"``, ``"none"`` (no list was given, or none is needed), ``"expired"``, ``"refused: …"``
+    (by ``policy``) or ``"failed: …"``. Counts are kept whatever becomes of the list.
 
     Parameters
     ----------
@@ -137,7 +183,8 @@ class _Collector:
     async def _collect(self, entry: Entry) -> tuple[list[Match], str]:
         result = entry.settlement.result
         assert result is not None
-        if result.failed_file is None or result.not_processed == 0:
+        verdict = _verdict(entry, result)
+        if result.failed_file is None or not (verdict.not_added or verdict.untold):
             return [], "none"
         sent = await self._journal.run(lambda db: _read_sent(db, self._journal.path, entry.index))
         try:
@@ -146,7 +193,12 @@ class _Collector:
             return [], _NOTES.get(error.state, "failed: {}").format(error)[:_NOTE_LIMIT]
         except CallbackError as error:
             return [], f"failed: {error}"[:_NOTE_LIMIT]
-        return PhoneIndex(sent.phones(), country_code=self._country_code).match(failed), "done"
+        state, expected = "done", verdict.not_added or min(result.not_processed or 0, entry.rows)
+        if sum(bool(row.as_written) for row in failed) < expected:
+            failed = [row for row in failed if row.as_written]
+            state = f"failed: the list has {len(failed):,} of the {expected:,} rows that the service did not add"
+        index = PhoneIndex(sent.phones(), columns=sent.columns, cells=sent.cells, country_code=self._country_code)
+        return index.match(failed), state
 
     async def _download(self, link: SecretUrl, sent: _Sent) -> list[FailedRow]:
         reader = FailedRowReader(columns=sent.columns)
@@ -164,6 +216,10 @@ _NOTES: Final[Mapping[str, str]] = {"expired": "expired", "refused": "refused: {
 
 
 def _store(db: sqlite3.Connection, index: int, matches: list[Match], state: str) -> None:
+    db.execute("UPDATE batches SET failed_file = ? WHERE id = ?", (state, index))
+    (stored,) = db.execute("SELECT count(*) FROM failed_rows WHERE batch = ?", (index,)).fetchone()
+    if state != "done" and len(matches) <= stored:
+        return  # less than an earlier try has brought
     db.execute("DELETE FROM failed_rows WHERE batch = ?", (index,))
     db.executemany(
         "INSERT INTO failed_rows (batch, row, phone, reason, how) VALUES (?, ?, ?, ?, ?)",
@@ -172,7 +228,6 @@ def _store(db: sqlite3.Connection, index: int, matches: list[Match], state: str)
             for match in matches
         ),
     )
-    db.execute("UPDATE batches SET failed_file = ? WHERE id = ?", (state, index))
 
 
 def _read_sent(db: sqlite3.Connection, path: Path, index: int) -> _Sent:
@@ -239,15 +294,19 @@ async def add_verdicts(report: UploadReport, journal: Journal) -> None:
     A batch whose answer was lost, and whose callback came, is an accepted one.
     """
     entries = {entry.index: entry for entry in await journal.entries()}
-    settled = [entry.settlement.result for entry in entries.values() if entry.settlement.result is not None]
+    verdicts = {verdict.index: verdict for verdict in verdicts_of(entries.values())}
     for place, batch in enumerate(report.batches):
         entry = entries.get(batch.index)
         if batch.outcome == "unknown" and entry is not None and entry.state == "accepted":
             report.batches[place] = replace(batch, outcome="accepted", transaction_id=entry.transaction_id, error=None)
             report.rows_unknown -= batch.rows
             report.rows_accepted += batch.rows
-    report.batches_settled = len(settled)
+        if batch.index in verdicts and verdicts[batch.index].text is not None:
+            report.batches[place] = replace(report.batches[place], verdict=verdicts[batch.index].text)
+    report.batches_settled = len(verdicts)
+    report.batches_failed = sum(verdict.failed for verdict in verdicts.values())
     report.batches_overdue = await journal.unsettled()
-    report.rows_added = sum(result.processed or 0 for result in settled)
-    report.rows_not_added = sum(result.not_processed or 0 for result in settled)
+    report.rows_added = sum(verdict.added for verdict in verdicts.values())
+    report.rows_not_added = sum(verdict.not_added for verdict in verdicts.values())
+    report.rows_without_verdict = sum(verdict.untold for verdict in verdicts.values())
     report.read_failed = partial(failed_leads, journal.path)

@@ -99,6 +99,39 @@ def test_a_file_without_header() -> None:
     assert short(read("Asha,9812345678,x\n")) == [("9812345678", None)]
 
 
+@pytest.mark.parametrize(
+    "above",
+    [
+        "sep=;\n",
+        '"sep=;"\n',
+        "Failed rows\n",
+        "Upload of 11 July;;\n\n",
+        '"Failed, and why";2024-07-11;\nDiwali\n',
+        "sep=;\nFailed rows\nUpload;17;\n",
+        "Phone numbers that failed: 1\n",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_lines_above_the_header_are_left_out(above: str, size: int) -> None:
+    text = f"\n{above}PhoneNumber;Name;Reason\n9812345678;Asha, of Pune;bad skill\n"
+    (row,) = read_failed_rows(text[place : place + size] for place in range(0, len(text), size))
+    assert row.cells == {"PhoneNumber": "9812345678", "Name": "Asha, of Pune", "Reason": "bad skill"}
+    assert (row.phone, row.reason, row.line) == ("9812345678", "bad skill", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("Kontakt,Source\n9812345678,Web\nabc,Mobile\n9812345679,Mobile\n", ["9812345678", "abc", "9812345679"]),
+        ("Kontakt,Source\nabc,Mobile\n9812345678,Web\n9812345679,Web\n", ["abc", "9812345678", "9812345679"]),
+        ("9812345678\nName,PhoneNumber\nx,9812345679\n", ["9812345678", "", "9812345679"]),
+        ("9812345678,x\nPhoneNumber,Name\n9812345679,y\n", ["9812345678", "PhoneNumber", "9812345679"]),
+    ],
+)
+def test_a_row_is_not_taken_for_the_header(text: str, numbers: list[str]) -> None:
+    assert [row.as_written for row in read(text)] == numbers
+
+
 def test_a_bare_list_of_numbers() -> None:
     assert short(read("9812345678\n9812345679\n")) == [("9812345678", None), ("9812345679", None)]
 
@@ -164,7 +197,18 @@ def test_limits() -> None:
     assert len(row.reason or "") == 4_000
 
 
-@pytest.mark.parametrize("text", ['<?xml version="1.0"?><Error><Code>AccessDenied', "\n <!DOCTYPE html>", "<html>"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<?xml version="1.0"?><Error><Code>AccessDenied',
+        "\n <!DOCTYPE html>",
+        "<html>",
+        "<head><title>502</title>",
+        "<!-- moved -->",
+        '{"error":"try later"}',
+        " {\n",
+    ],
+)
 def test_an_error_page_is_no_table(text: str) -> None:
     with pytest.raises(CallbackError, match="expired"):
         read("\ufeff" + text)

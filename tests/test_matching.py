@@ -254,3 +254,74 @@ def test_a_rounded_number_is_never_given_to_another_number(
     (found,) = PhoneIndex(enumerate(sent)).match(failed(f"{int('91' + number):.{precision}E}"))
     assert found.how in ("rounded", "ambiguous")
     assert found.row is None or sent[found.row] == number
+
+
+# -- several rows of one number -------------------------------------------------------------------------------------
+
+A, B = "9812345678", "9812345679"
+THREE = [(A, "Asha", 5), (B, "Meera", 5), (A, "Ravi", 7)]
+DUPLICATE = "Number Already Exist"
+
+
+def told(
+    sent: list[tuple[str, str, int]], *listed: tuple[str, str | None, dict[str, str]]
+) -> list[tuple[int | None, str, tuple[int, ...]]]:
+    """Where rows of number, reason and other cells are found among rows of number, name and priority."""
+    index = PhoneIndex(
+        enumerate((number for number, *_ in sent), 1), columns=("PhoneNumber", "Name", "Priority"), cells=sent
+    )
+    rows = [
+        FailedRow(phone_key(number) or "", reason, {"PHONENUMBER": number, **cells}, number)
+        for number, reason, cells in listed
+    ]
+    return [(found.row, found.how, found.candidates) for found in index.match(rows)]
+
+
+@pytest.mark.parametrize("number", [A, "+91 98123-45678"])
+@pytest.mark.parametrize(
+    ("cells", "row"),
+    [
+        ({"Name": "Asha"}, 1),
+        ({"name": " RAVI "}, 3),
+        ({"Priority": "7"}, 3),
+        ({"Name": "Ravi", "Priority": "7.0"}, 3),
+        ({"Name": "A…", "Priority": "5"}, 1),
+    ],
+)
+def test_other_cells_tell_rows_of_one_number_apart(number: str, cells: dict[str, str], row: int) -> None:
+    how = "exact" if number == A else "key"
+    assert told(THREE, (number, "DND", cells)) == told(THREE, (number, DUPLICATE, cells)) == [(row, how, (row,))]
+
+
+def test_other_cells_count_for_more_than_the_spelling_of_the_number() -> None:
+    sent = [("+91" + A, "Asha", 5), (A, "Ravi", 7)]
+    assert told(sent, (A, "DND", {"Name": "Asha"})) == [(1, "key", (1,))]
+    assert told(sent, (A, "DND", {})) == [(2, "exact", (1, 2))]
+
+
+@pytest.mark.parametrize("cells", [{}, {"Name": ""}, {"Name": "Gita"}, {"Name": "Asha", "Priority": "7"}, {"Who": "x"}])
+def test_where_other_cells_do_not_tell_nothing_is_guessed(cells: dict[str, str]) -> None:
+    assert told(THREE, (A, "DND", cells)) == told(THREE, (A, None, cells)) == [(None, "ambiguous", (1, 3))]
+
+
+@pytest.mark.parametrize("reason", [DUPLICATE, "number already  existed", "Duplicate record", "DUPLICATED"])
+def test_of_duplicates_the_first_was_added(reason: str) -> None:
+    assert told(THREE, (A, reason, {})) == [(3, "exact", (1, 3))]
+    four = [*THREE, (A, "Gita", 5)]
+    assert [row for row, *_ in told(four, (A, reason, {}), (A, reason, {}))] == [4, 3]
+    # Two of the three have the priority 5, and only the last of them can have been skipped for sure.
+    assert told(four, (A, reason, {"Priority": "5"})) == [(4, "exact", (1, 4))]
+
+
+def test_when_all_rows_of_a_number_failed_each_is_named_once() -> None:
+    assert [row for row, *_ in told(THREE, (A, "DND", {}), (A, "DND", {}))] == [1, 3]
+    assert [row for row, *_ in told(THREE, (A, DUPLICATE, {}), (A, "DND", {}))] == [3, 1]
+    assert [row for row, *_ in told(THREE, (A, "DND", {}), (A, "DND", {"Name": "Asha"}))] == [3, 1]
+
+
+def test_a_row_listed_too_often_is_not_given_to_another() -> None:
+    assert told(THREE, *[(A, "DND", {"Name": "Ravi"})] * 2) == [(3, "exact", (3,)), (None, "surplus", (3,))]
+
+
+def test_rows_that_differ_in_nothing_stand_for_each_other() -> None:
+    assert told([THREE[0]] * 2, (A, "DND", {})) == [(1, "exact", (1, 2))]

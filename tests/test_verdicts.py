@@ -19,10 +19,10 @@ from ozonetel_async.chunking import Batch
 from ozonetel_async.correlation import new_token
 from ozonetel_async.journal import Header, Journal
 from ozonetel_async.links import DownloadError, LinkPolicy
-from ozonetel_async.models import FailedLead
+from ozonetel_async.models import BatchResult, FailedLead, UploadReport
 from ozonetel_async.receiver import CallbackReceiver
 from ozonetel_async.testing import FailedFile, Simulator
-from ozonetel_async.verdicts import CollectReport, Fetch, collect_failed_rows, failed_leads
+from ozonetel_async.verdicts import CollectReport, Fetch, add_verdicts, collect_failed_rows, failed_leads
 
 from .conftest import WINDOW, fast_limits
 
@@ -211,6 +211,18 @@ async def test_rows_of_one_number_each_get_a_row(simulate: Callable[..., Any]) -
     ]
 
 
+@pytest.mark.parametrize("look", [FailedFile(), FailedFile(columns=("PhoneNumber",), number="national")])
+async def test_of_equal_numbers_the_one_that_was_skipped_is_named(
+    simulate: Callable[..., Any], look: FailedFile
+) -> None:
+    upload = await simulate(failed_file=look)
+    names = {"Asha": 1, "Meera": 2, "Ravi": 1}
+    leads = [{"PhoneNumber": phone(number), "Name": name} for name, number in names.items()]
+    await upload.run(leads, check_duplicate=True)
+    assert await upload.collect() == CollectReport({"done": 1}, 1, 0)
+    assert [(lead.row, lead.lead["Name"]) for lead in failed_leads(upload.path)] == [(3, "Ravi")]
+
+
 # --- with files of our own -----------------------------------------------------------------------------------------
 
 LINK = SecretUrl("https://h.example/x.csv?s=5f0c2b7e9a1d")
@@ -262,14 +274,16 @@ ONE = f"PhoneNumber,Name,Reason\n{phone(2)},Lead 2,DND\n".encode()
         (job(0, failed=None), "done"),
         (job(0, failed=0), "none"),
         (job(0, link=None), "none"),
+        (JobResult("id-0", False, failed_file=LINK), "failed"),
+        (JobResult("id-0", True, 6, 2, 0, LINK), "done"),
     ],
 )
 async def test_which_batches_have_a_list_to_fetch(tmp_path: Path, result: JobResult | None, state: str | None) -> None:
     journal = await journal_of(tmp_path / "x.journal", [result])
     report = await collect_failed_rows(journal, fetch=giving(ONE))
-    assert report == CollectReport({} if state is None else {state: 1}, int(state == "done"), 0)
+    assert report == CollectReport({} if state is None else {state: 1}, int(state in ("done", "failed")), 0)
     (entry,) = await journal.entries()
-    assert entry.failed_file == state
+    assert (entry.failed_file or "").partition(":")[0] == (state or "")
     await journal.close()
 
 
@@ -281,7 +295,7 @@ async def test_which_batches_have_a_list_to_fetch(tmp_path: Path, result: JobRes
         ((DownloadError("failed", "HTTP 500"),), "failed: HTTP 500"),
         ((DownloadError("refused", "no host"),), "refused: no host"),
         ((ONE, DownloadError("too_large", "more than 5 bytes")), "refused: more than 5 bytes"),
-        ((b"<html>", b"</html>"), "failed: the failed file is markup, not a table; an expired link answers like this"),
+        ((b"<head>", b"</html>"), "failed: the failed file is markup, not a table; an expired link answers like this"),
         ((b"x" * 100_000,), "failed: the failed file has a line of more than 65,536 characters"),
         ((b"PhoneNumber\n", b"9812345678\n" * 5_000), "failed: the list has more than 1,000 rows for 3 rows sent"),
         ((DownloadError("failed", "x" * 5_000),), "failed: " + "x" * 292),
@@ -300,6 +314,47 @@ async def test_a_list_that_cannot_be_had_is_a_state_and_leaves_nothing_behind(
     again = await collect_failed_rows(journal, fetch=giving(ONE))
     assert again.rows == (0 if state == "expired" else 1)
     await journal.close()
+
+
+def listing(*numbers: int) -> bytes:
+    return "\n".join(["PhoneNumber,Reason", *(f"{phone(number)},DND" for number in numbers)]).encode()
+
+
+@pytest.mark.parametrize("body", [b"", b" ", b"PhoneNumber,Reason\n", b"Service Unavailable\nplease try later\n"])
+async def test_a_list_without_the_rows_that_were_counted_is_fetched_again(tmp_path: Path, body: bytes) -> None:
+    path = tmp_path / "x.journal"
+    journal = await journal_of(path, [job(0)])
+    assert await collect_failed_rows(journal, fetch=giving(body)) == CollectReport({"failed": 1}, 0, 0)
+    (entry,) = await journal.entries()
+    assert entry.failed_file == "failed: the list has 0 of the 1 rows that the service did not add"
+    assert await collect_failed_rows(journal, fetch=giving(ONE)) == CollectReport({"done": 1}, 1, 0)
+    await journal.close()
+    assert [lead.row for lead in failed_leads(path)] == [2]
+
+
+@pytest.mark.parametrize(
+    ("then", "state", "found"),
+    [
+        (listing(3, 1), "done", [1, 3]),
+        (listing(1, 2, 3), "done", [1, 2, 3]),
+        (listing(1), "failed: the list has 1 of the 2 rows that the service did not add", [2]),
+        (b"<html>", "failed: the failed file is markup, not a table; an expired link answers like this", [2]),
+        (DownloadError("failed", "HTTP 500"), "failed: HTTP 500", [2]),
+        (DownloadError("expired", "old"), "expired", [2]),
+    ],
+)
+async def test_rows_found_are_kept_and_not_doubled_when_a_list_is_fetched_again(
+    tmp_path: Path, then: bytes | Exception, state: str, found: list[int]
+) -> None:
+    path = tmp_path / "x.journal"
+    journal = await journal_of(path, [job(0, failed=2)])
+    assert await collect_failed_rows(journal, fetch=giving(listing(2))) == CollectReport({"failed": 1}, 1, 0)
+    assert [lead.row for lead in failed_leads(path)] == [2]
+    await collect_failed_rows(journal, fetch=giving(then))
+    (entry,) = await journal.entries()
+    await journal.close()
+    assert entry.failed_file == state
+    assert [lead.row for lead in failed_leads(path)] == found
 
 
 async def test_what_is_in_the_list_and_was_not_sent_is_kept_without_a_row(tmp_path: Path) -> None:
@@ -327,7 +382,7 @@ async def test_downloads_run_side_by_side_and_no_more_than_allowed(tmp_path: Pat
         for _ in range(5):
             await asyncio.sleep(0)
         running -= 1
-        yield b"PhoneNumber\n"
+        yield ONE
 
     assert (await collect_failed_rows(journal, fetch=fetch, at_once=3)).batches == {"done": 12}
     assert most == 3
@@ -439,6 +494,52 @@ async def test_reading_does_not_disturb_the_writer_nor_need_one(tmp_path: Path) 
     del half_way, reader
     await journal.close()
     assert len(list(failed_leads(path))) == 4
+
+
+# --- what the callbacks say of the rows ----------------------------------------------------------------------------
+
+VERDICTS = [
+    # counts that add up
+    (JobResult("id-0", True, 3, 3, 0), (3, 0, 0), None),
+    (JobResult("id-0", True, 3, 0, 3), (0, 3, 0), None),
+    (JobResult("id-0", False, 3, 1, 2), (1, 2, 0), "Fail: no message"),
+    # a failure without counts, or with some of them
+    (JobResult("id-0", False, message="File Failed to Upload."), (0, 3, 0), "Fail: File Failed to Upload."),
+    (JobResult("id-0", False, 3, None, None), (0, 3, 0), "Fail: no message"),
+    (JobResult("id-0", False, None, 0, 3), (0, 3, 0), "Fail: no message"),
+    # counts that are missing, or contradict each other or the request
+    (
+        JobResult("id-0", True, message="File Successfully uploaded."),
+        (0, 0, 3),
+        "Success: File Successfully uploaded.; uploaded ?, processed ?, not processed ? for 3 rows sent",
+    ),
+    (JobResult("id-0", True, 3, 3, None), (0, 0, 3), "processed 3, not processed ? for 3 rows sent"),
+    (JobResult("id-0", True, 6, 2, 0), (0, 0, 3), "uploaded 6, processed 2, not processed 0 for 3 rows sent"),
+    (JobResult("id-0", True, 6, 2, 4), (0, 0, 3), "for 3 rows sent"),
+    (JobResult("id-0", True, 1, 999_999_999, 0), (0, 0, 3), "processed 999,999,999"),
+    (JobResult("id-0", False, 6, 2, 4), (0, 0, 3), "Fail: no message; uploaded 6"),
+    (JobResult("id-0", False, 0, 0, 0), (0, 0, 3), "for 3 rows sent"),
+    (JobResult("id-0", False, None, 2, None), (0, 0, 3), "processed 2"),
+    (JobResult("id-0", False, message="+919812345678 is bad"), (0, 3, 0), "Fail: […678] is bad"),
+]
+
+
+@pytest.mark.parametrize(("result", "rows", "said"), VERDICTS)
+async def test_only_counts_that_add_up_are_believed(
+    tmp_path: Path, result: JobResult, rows: tuple[int, int, int], said: str | None
+) -> None:
+    journal = await journal_of(tmp_path / "x.journal", [result, None, JobResult("id-2", True, 3, 2, 1)])
+    report = UploadReport(campaign="Diwali", rows_read=9, rows_accepted=9)
+    report.batches = [BatchResult(index, 3 * index + 1, 3 * index + 3, 3, "accepted") for index in range(3)]
+    for _ in range(2):
+        await add_verdicts(report, journal)
+        assert (report.rows_added - 2, report.rows_not_added - 1, report.rows_without_verdict) == rows
+        assert (report.batches_settled, report.batches_overdue) == (2, 1)
+        assert report.batches_failed == int(not result.succeeded)
+        assert [batch.verdict for batch in report.batches[1:]] == [None, None]
+        verdict = report.batches[0].verdict
+        assert verdict == said if verdict is None or said is None else said in verdict
+    await journal.close()
 
 
 def test_files_that_are_no_journals(tmp_path: Path) -> None:
