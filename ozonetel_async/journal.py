@@ -420,11 +420,13 @@ def _happened(db: sqlite3.Connection, index: int, event: SettlementEvent) -> Non
     """Let ``event`` act on a batch's settlement; a verdict makes a batch that was not accepted an accepted one."""
     stored, state = db.execute("SELECT settlement, state FROM batches WHERE id = ?", (index,)).fetchone()
     settlement = settle(_settlement(stored), event)
+    if state == "refused" and settlement.result is not None and not settlement.result.succeeded:
+        return  # as the service said; the verdict to come is that of the next time it is sent
     db.execute(
         "UPDATE batches SET settlement = ?, settled = ? WHERE id = ?",
         (_settlement_text(settlement), settlement.result is not None, index),
     )
-    if settlement.result is not None and (state == "unknown" or (state == "refused" and settlement.result.succeeded)):
+    if settlement.result is not None and state in ("unknown", "refused"):
         _set_state(db, index, "accepted", transaction_id=settlement.transaction_id)
 
 

@@ -291,15 +291,16 @@ def _leads_of(db: sqlite3.Connection, file: Path, index: int) -> list[FailedLead
 async def add_verdicts(report: UploadReport, journal: Journal) -> None:
     """Write into ``report`` what the callbacks have told of its batches so far.
 
-    A batch whose answer was lost, and whose callback came, is an accepted one.
+    A batch whose answer was lost or a refusal, and whose callback says that it was taken, is an accepted one.
     """
     entries = {entry.index: entry for entry in await journal.entries()}
     verdicts = {verdict.index: verdict for verdict in verdicts_of(entries.values())}
     for place, batch in enumerate(report.batches):
         entry = entries.get(batch.index)
-        if batch.outcome == "unknown" and entry is not None and entry.state == "accepted":
+        if batch.outcome != "accepted" and entry is not None and entry.state == "accepted":
             report.batches[place] = replace(batch, outcome="accepted", transaction_id=entry.transaction_id, error=None)
-            report.rows_unknown -= batch.rows
+            counter = "rows_unknown" if batch.outcome == "unknown" else "rows_refused"
+            setattr(report, counter, getattr(report, counter) - batch.rows)
             report.rows_accepted += batch.rows
         if batch.index in verdicts and verdicts[batch.index].text is not None:
             report.batches[place] = replace(report.batches[place], verdict=verdicts[batch.index].text)

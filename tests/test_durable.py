@@ -34,6 +34,7 @@ from ozonetel_async.callbacks import JobResult
 from ozonetel_async.correlation import token_of
 from ozonetel_async.journal import Entry, Journal
 from ozonetel_async.testing import Fault, Simulator
+from ozonetel_async.verdicts import add_verdicts
 
 from .conftest import EAGER, Connect, eventually, fast_limits
 
@@ -490,6 +491,8 @@ async def test_a_refused_batch_that_a_callback_says_was_taken_is_not_sent_again(
     _, token = await journal.body(1)
     assert token is not None
     assert await journal.deliver(token, JobResult("172", True, 500, 500, 0))
+    await add_verdicts(report, journal)
+    assert (report.rows_refused, report.rows_accepted) == (0, ROWS)
     await journal.close()
     again = await client.upload("Diwali", rows(), journal=path, callback_url=BASE)
     assert (again.rows_accepted, again.batches[1].transaction_id) == (ROWS, "172")

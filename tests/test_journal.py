@@ -533,6 +533,12 @@ async def test_a_callback_for_a_refused_batch_is_believed_when_the_job_ran(
     for step in reversed(steps) if called_first else steps:
         await step()
     assert (await entry(journal)).state == state
+    assert ((await entry(journal)).settlement.result is None) is (state == "refused")
+    await journal.accepted(0, "173" if state == "refused" else "172")
+    await journal.deliver(token, verdict("173" if state == "refused" else "172"))
+    result = (await entry(journal)).settlement.result
+    assert result is not None
+    assert (result.succeeded, result.transaction_id) == (True, "173" if state == "refused" else "172")
 
 
 async def test_a_batch_without_a_token_gets_one_once(journal: Journal) -> None:
