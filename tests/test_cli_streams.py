@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -49,6 +50,7 @@ def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
 
 SCHEDULE = ("schedule", "calls.csv", "-c", "Diwali")
 EXPORT = ("dial-status", "-c", "Diwali", "--callback-base", "http://127.0.0.1:9/", "--listen", "127.0.0.1:0")
+SIMULATED_EXPORT = ("dial-status", "-c", "Winter", "--simulate")
 UPLOAD = ("upload", "leads.csv", "-c", "Diwali", "--journal", "x.journal", "-q")
 
 # -- --out ----------------------------------------------------------------------------------------------------------
@@ -101,8 +103,7 @@ def test_a_file_whose_folder_vanishes_while_rows_are_sent(
 
 @FULL
 def test_an_export_that_cannot_be_written_is_told(capsys: Output) -> None:
-    command = ["dial-status", "-c", "Winter", "--simulate", "--out", "/dev/full", "--json", "-q"]
-    assert main(command) == Exit.NOT_ALL
+    assert main([*SIMULATED_EXPORT, "--out", "/dev/full", "--json", "-q"]) == Exit.NOT_ALL
     result = json.loads(capsys.readouterr().out)
     assert (result["succeeded"], result["out"], result["kind"], result["exit_code"]) == (True, None, None, 1)
     assert result["error"] == "cannot write /dev/full: No space left on device"
@@ -141,9 +142,7 @@ def test_a_result_that_stdout_does_not_take(redirection: str, reason: str, form:
 
 
 @FULL
-@pytest.mark.parametrize(
-    "command", [SCHEDULE, ("dial-status", "-c", "Winter", "--simulate")], ids=lambda words: words[0]
-)
+@pytest.mark.parametrize("command", [SCHEDULE, SIMULATED_EXPORT], ids=["schedule", "dial-status"])
 def test_a_table_that_stdout_does_not_take(command: tuple[str, ...], simulator: Simulator) -> None:
     done = run_with(">/dev/full", *command, "--out", "-", "-q")
     assert done.stderr == "ozonetel: cannot write the result to stdout: No space left on device\n"
@@ -187,15 +186,18 @@ def test_an_interrupted_export_prints_one_object(simulator: Simulator, tmp_path:
     assert not list(tmp_path.glob("export*"))
 
 
-async def test_interrupted_failed_rows_print_one_object(tmp_path: Path) -> None:
+async def make_journal_with_a_list(link: str) -> None:
     await make_journal("x.journal", host="https://elsewhere.example", token=TOKEN)
+    journal = await Journal.attach("x.journal")
+    await journal.accepted(0, "1")
+    assert await journal.deliver(TOKEN, JobResult("1", True, 1, 0, 1, failed_file=SecretUrl(link)))
+    await journal.close()
+
+
+def test_interrupted_failed_rows_print_one_object(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
-        link = SecretUrl(f"http://localhost:{server.getsockname()[1]}/list.csv?signature=1")
-        journal = await Journal.attach("x.journal")
-        await journal.accepted(0, "1")
-        assert await journal.deliver(TOKEN, JobResult("1", True, 1, 0, 1, failed_file=link))
-        await journal.close()
+        asyncio.run(make_journal_with_a_list(f"http://localhost:{server.getsockname()[1]}/list.csv?signature=1"))
         command = ("failed-rows", "x.journal", "--out", "failed.csv", "--link-host", "localhost", "--json")
         with process(*command) as running:
             # Taken, and never answered.
