@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
-import sys
 import textwrap
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -30,7 +28,7 @@ from . import (
     cli_status,
     cli_upload,
 )
-from .cli_output import Exit, Screen, streams
+from .cli_output import Exit, OutputError, Screen, StdoutError, streams
 from .cli_signals import cancel_on_signals
 from .errors import ConfigurationError, InvalidLeadError, JournalError, OzonetelError
 
@@ -120,7 +118,7 @@ environment:
 exit codes:
   0    all of it: every row accepted and, if callbacks were waited for, added; every failed row found; the export
        saved; every check of demo held; receive and simulate ended by Ctrl-C
-  1    not all of it: see what is printed
+  1    not all of it: see what is printed; also when the result could not be written to stdout or --out
   2    wrong usage or configuration, an unreadable file or journal; nothing was sent
   3    stopped early: the service would refuse every further request, it cannot be reached, the input broke off, or
        an awaited callback did not come
@@ -135,7 +133,7 @@ def _epilog(keys: Mapping[str, str]) -> str:
     told = {
         **keys,
         "exit_code": "as below",
-        "error, message": "in place of most others, when the command failed as a whole",
+        "error, message": "in place of most others, when the command failed as a whole or was interrupted",
     }
     width = max(map(len, told)) + 2
     lines = [
@@ -199,18 +197,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("ozonetel_async").addHandler(logging.NullHandler())
     screen = Screen(*streams(), as_json=args.json, quiet=args.quiet)
     try:
+        return _perform(args, screen)
+    except StdoutError:
+        return Exit.NOT_ALL
+
+
+def _perform(args: argparse.Namespace, screen: Screen) -> int:
+    try:
         return int(asyncio.run(_run(args, screen)))
     except OzonetelError as error:
         code = Exit.USAGE if isinstance(error, _MISTAKES) else Exit.STOPPED
         screen.fail(error, code)
-        return code
+    except OutputError as error:
+        code = Exit.NOT_ALL
+        screen.fail(error, code)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        screen.complain("interrupted")
-        return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has gone; the interpreter's own flush at exit must not complain about it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.NOT_ALL
+        code = Exit.INTERRUPTED
+        screen.interrupted()
+    return code
 
 
 async def _run(args: argparse.Namespace, screen: Screen) -> int:

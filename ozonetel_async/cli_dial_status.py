@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from contextlib import aclosing
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
-from msgspec import json
+from msgspec import Struct, json
 
 from .callbacks import ExportResult
 from .cli_listen import Address, address, listening
-from .cli_output import Exit, Screen
+from .cli_output import Exit, OutputError, ResultFile, Screen
 from .cli_service import (
     add_link_arguments,
     add_output_arguments,
@@ -86,17 +86,27 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     if not args.simulate and (args.callback_base is None or args.listen is None):
         raise ConfigurationError("--callback-base and --listen are needed: the service brings the export by a callback")
     receiver = CallbackReceiver(zone=args.timezone)
-    async with (
-        listening(args.listen or _ANYWHERE, receiver) as local,
-        simulated(args, args.campaign) as simulator,
-        connect(args, simulator) as client,
-    ):
-        if simulator is not None:
-            for number in range(_SIMULATED_LEADS):
-                await client.add_lead(args.campaign, Lead(f"+91120000{number:04}", name="Made up"))
-        screen.note(f"taking callbacks in at {local}")
-        result = await _ask(args, client, receiver, args.callback_base or local)
-        return await _save(args, screen, result)
+    with screen.file(args.out) as out:
+        async with (
+            listening(args.listen or _ANYWHERE, receiver) as local,
+            simulated(args, args.campaign) as simulator,
+            connect(args, simulator) as client,
+        ):
+            if simulator is not None:
+                for number in range(_SIMULATED_LEADS):
+                    await client.add_lead(args.campaign, Lead(f"+91120000{number:04}", name="Made up"))
+            screen.note(f"taking callbacks in at {local}")
+            result = await _ask(args, client, receiver, args.callback_base or local)
+            saved = await _save(result, link_policy(args), out)
+    return _show(args, screen, result, saved)
+
+
+class _Saved(Struct, frozen=True):
+    """What is in the file, if anything, and why not."""
+
+    kind: Literal["file", "fields"] | None = None
+    size: int = 0
+    error: str | None = None
 
 
 async def _ask(
@@ -116,40 +126,40 @@ async def _ask(
     )
 
 
-async def _save(args: argparse.Namespace, screen: Screen, result: ExportResult) -> int:
-    kind, size, error = None, 0, None
+async def _save(result: ExportResult, policy: LinkPolicy, out: ResultFile) -> _Saved:
     if not result.succeeded:
-        error = "the service could not make the export"
-    elif result.link is None:
-        kind = "fields"
-        with screen.file(args.out) as file:
-            size = file.write(json.format(json.encode(dict(result.fields))) + b"\n")
-    else:
-        try:
-            with screen.file(args.out) as file:
-                size = await _download(result, link_policy(args), file)
-            kind = "file"
-        except DownloadError as failure:
-            error = f"{failure.state}: {failure}"
-    code = Exit.OK if error is None else Exit.NOT_ALL
-    saved = args.out if kind else None
+        return _Saved(error="the service could not make the export")
+    try:
+        with out.writing() as file:
+            if result.link is None:
+                return _Saved("fields", file.write(json.format(json.encode(dict(result.fields))) + b"\n"))
+            return _Saved("file", await _download(result, policy, file))
+    except DownloadError as failure:
+        return _Saved(error=f"{failure.state}: {failure}")
+    except OutputError as failure:
+        return _Saved(error=str(failure))
+
+
+def _show(args: argparse.Namespace, screen: Screen, result: ExportResult, saved: _Saved) -> int:
+    code = Exit.OK if saved.error is None else Exit.NOT_ALL
     if args.out != "-":
         screen.facts(
             f"Campaign {args.campaign}",
             [("export", result.unique_id or "without id"), ("message", redact(result.message))]
-            + ([("written to", f"{args.out}, {size:,} bytes")] if kind else []),
+            + ([("written to", f"{args.out}, {saved.size:,} bytes")] if saved.kind else []),
         )
-    if error is not None:
-        screen.complain(error)
-    values = {"unique_id": result.unique_id, "succeeded": result.succeeded, "message": redact(result.message)}
+    if saved.error is not None:
+        screen.complain(saved.error)
     screen.result(
         {
             "campaign": args.campaign,
-            **values,
-            "out": saved,
-            "kind": kind,
-            "bytes": size,
-            "error": error,
+            "unique_id": result.unique_id,
+            "succeeded": result.succeeded,
+            "message": redact(result.message),
+            "out": args.out if saved.kind else None,
+            "kind": saved.kind,
+            "bytes": saved.size,
+            "error": saved.error,
             "exit_code": int(code),
         }
     )

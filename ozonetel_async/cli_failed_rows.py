@@ -61,13 +61,14 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     try:
         source = (await journal.header()).source or {}
         check_other_files("--out", args.out, {"journal": args.journal, "input file": source.get("path")})
-        if not args.no_fetch:
-            await collect_failed_rows(journal, policy=link_policy(args))
-        entries, missing = await journal.entries(), await journal.unsettled()
+        with screen.file(args.out) as out:
+            if not args.no_fetch:
+                await collect_failed_rows(journal, policy=link_policy(args))
+            entries, missing = await journal.entries(), await journal.unsettled()
+            with out.writing() as file:
+                rows, unmatched = _write(file, args.journal)
     finally:
         await journal.close()
-    with screen.file(args.out) as file:
-        rows, unmatched = _write(file, args.journal)
     found = _Found(entries, rows, unmatched, missing)
     code = Exit.OK if found.complete else Exit.NOT_ALL
     if args.out != "-":

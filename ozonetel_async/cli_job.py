@@ -38,8 +38,8 @@ _PATIENCE: Final = 600.0
 
 JOB_KEYS: Final[Mapping[str, str]] = {
     **REPORT_KEYS,
-    "error": "what ended the upload early, or null",
-    "resume": "the command that goes on, when it ended early and has a journal; else null",
+    "error": "what ended the upload early, or the wait for its callbacks; or null",
+    "resume": "the command that goes on, when there is an error and a journal; else null",
 }
 
 
@@ -220,8 +220,11 @@ class _Run:
         self.error = report.stopped_by
         if report.stopped_by is not None:
             return Exit.STOPPED
-        short = report.batches_overdue or report.rows_not_added or report.rows_without_verdict
-        settled = not (waited and short)
+        if waited and report.batches_overdue:
+            self.error = f"{report.batches_overdue:,} awaited callbacks did not come"
+            self._screen.complain(self.error)
+            return Exit.STOPPED
+        settled = not (waited and (report.rows_not_added or report.rows_without_verdict))
         return Exit.OK if report.rows_accepted == report.rows_read and settled else Exit.NOT_ALL
 
 

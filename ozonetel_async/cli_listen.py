@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
 __all__ = ["Address", "JournalSink", "address", "listening"]
+
+_log = logging.getLogger(__name__)
 
 
 class Address(Struct, frozen=True):
@@ -61,6 +64,26 @@ class JournalSink:
             await self._journal.close()
 
 
+class _Discreet(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp's server logs, without its texts: those of a malformed request quote token and phone number."""
+
+    def __init__(self, seen: Counter[int] | None) -> None:
+        super().__init__(_log)
+        self._seen = seen
+
+    def log(self, level: int, msg: object, *args: object, **options: object) -> None:
+        """Tell the kind of the error, and count the answer that aiohttp gives by itself."""
+        from aiohttp.http import HttpProcessingError
+
+        error = options.get("exc_info")
+        if isinstance(error, HttpProcessingError):
+            if self._seen is not None:
+                self._seen[error.code] += 1
+            self.logger.log(level, "a request could not be read: %s", type(error).__name__)
+        elif isinstance(error, BaseException):
+            self.logger.log(level, "a request could not be served: %s", type(error).__name__)
+
+
 @contextlib.asynccontextmanager
 async def listening(where: Address, receiver: CallbackReceiver, seen: Counter[int] | None = None) -> AsyncIterator[str]:
     """Serve ``receiver`` under every path; gives the URL of its root.
@@ -80,7 +103,7 @@ async def listening(where: Address, receiver: CallbackReceiver, seen: Counter[in
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", handle)
     # A stranger who never finishes a request must not keep the command from ending.
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(app, access_log=None, logger=_Discreet(seen), shutdown_timeout=1.0)
     await runner.setup()
     try:
         try:

@@ -12,9 +12,20 @@ from typing import BinaryIO, Final, Protocol, TextIO
 
 from msgspec import Struct, json
 
-from .errors import ConfigurationError, OzonetelError
+from .errors import ConfigurationError
 
-__all__ = ["Exit", "Facts", "Meter", "Progress", "Screen", "duration", "streams"]
+__all__ = [
+    "Exit",
+    "Facts",
+    "Meter",
+    "OutputError",
+    "Progress",
+    "ResultFile",
+    "Screen",
+    "StdoutError",
+    "duration",
+    "streams",
+]
 
 Facts = Sequence[tuple[str, str]]
 
@@ -32,6 +43,14 @@ class Exit(IntEnum):
     USAGE = 2
     STOPPED = 3
     INTERRUPTED = 130
+
+
+class OutputError(Exception):
+    """The file for a result cannot be written, and the work for it has been done."""
+
+
+class StdoutError(Exception):
+    """Stdout takes no more of the result; stderr says so, unless it was the reader who went away."""
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -109,21 +128,20 @@ class Screen:
         self._err = err
         self._as_json = as_json
         self._quiet = quiet
+        self._answered = False
 
     def say(self, text: str = "") -> None:
         """Write one line of the result for people."""
         if not self._as_json:
-            self._write(self._out, text)
+            self._print(text)
 
     def facts(self, title: str, facts: Facts) -> None:
         """Write a table of labels and values for people."""
         if self._as_json:
             return
         if not _rich_wanted(self._out):
-            self._write(self._out, title)
             width = max((len(label) for label, _ in facts), default=0)
-            for label, value in facts:
-                self._write(self._out, f"  {label:<{width}}  {value}".rstrip())
+            self._print("\n".join([title, *(f"  {label:<{width}}  {value}".rstrip() for label, value in facts)]))
             return
         from rich.console import Console
         from rich.markup import escape
@@ -132,49 +150,65 @@ class Screen:
         table = Table(title=escape(title), title_justify="left", show_header=False)
         for label, value in facts:
             table.add_row(escape(label), escape(value))
-        Console(file=self._out).print(table)
+        with self._stdout():
+            Console(file=self._out).print(table)
 
     def result(self, value: object) -> None:
-        """Write the result for machines."""
-        if self._as_json:
-            self._write(self._out, json.encode(value).decode())
+        """Write the result for machines: one object, so that a second one is none."""
+        if self._as_json and not self._answered:
+            self._answered = True
+            self._print(json.encode(value).decode())
 
     def note(self, text: str) -> None:
         """Write one line beside the result, for people who watch."""
         if not self._quiet:
-            self._write(self._err, text)
+            self._tell(text)
 
     def complain(self, text: str) -> None:
         """Write one line about what went wrong."""
-        self._write(self._err, f"ozonetel: {text}")
+        self._tell(f"ozonetel: {text}")
 
-    def fail(self, error: OzonetelError, exit_code: int) -> None:
+    def fail(self, error: Exception, exit_code: int) -> None:
         """Write the error that ended the command."""
         self.complain(f"error: {error}")
         self.result({"error": type(error).__name__, "message": str(error), "exit_code": exit_code})
 
+    def interrupted(self) -> None:
+        """Write that the command was ended before it had a result."""
+        self.complain("interrupted")
+        message = "ended by Ctrl-C or SIGTERM, without a result"
+        self.result({"error": "interrupted", "message": message, "exit_code": int(Exit.INTERRUPTED)})
+
     @contextlib.contextmanager
-    def file(self, path: str) -> Iterator[BinaryIO]:
-        """A file to write a result into, ``-`` for stdout; what breaks off leaves no half of a regular file.
+    def file(self, path: str) -> Iterator[ResultFile]:
+        """Open a file for a result, ``-`` for stdout, before the work is begun that cannot be done twice.
+
+        A regular file is replaced once its result has been written, and stays as it was otherwise.
 
         Raises
         ------
         ConfigurationError: it cannot be written.
         """
+        if path == "-":
+            yield ResultFile(path, self._out.buffer, self._stdout)
+            return
+        # Through a link, or the link would be replaced by a file.
+        target = os.path.realpath(path)
+        part = None if os.path.exists(path) and not os.path.isfile(path) else f"{target}.part"
         try:
-            if path == "-":
-                yield self._out.buffer
-                self._out.flush()
-            elif os.path.exists(path) and not os.path.isfile(path):
-                with open(path, "wb") as file:
-                    yield file
-            else:
-                with _replacing(path) as file:
-                    yield file
-        except BrokenPipeError:
-            raise
+            stream = open(part or path, "wb")  # noqa: SIM115 - closed below, and sooner once written
         except OSError as error:
             raise ConfigurationError(f"cannot write {path}: {error.strerror or error}") from None
+        file = ResultFile(path, stream, lambda: _into(path, stream, part, target))
+        try:
+            yield file
+        finally:
+            # What could not be written would be tried once more, and is known to be missing.
+            with contextlib.suppress(OSError):
+                stream.close()
+            if part is not None and not file.written:
+                with contextlib.suppress(OSError):
+                    os.unlink(part)
 
     @contextlib.contextmanager
     def meter(self) -> Iterator[Meter]:
@@ -185,26 +219,83 @@ class Screen:
             with _rich_meter(self._err) as meter:
                 yield meter
         else:
-            yield _PlainMeter(lambda text: self._write(self._err, text))
+            yield _PlainMeter(self._tell)
 
-    def _write(self, stream: TextIO, text: str) -> None:
-        stream.write(f"{text}\n")
-        stream.flush()
+    def _print(self, text: str) -> None:
+        with self._stdout():
+            self._out.write(f"{text}\n")
+
+    def _tell(self, text: str) -> None:
+        try:
+            self._err.write(f"{text}\n")
+            self._err.flush()
+        except OSError:
+            # That nobody can watch is no reason to leave the work, or its result.
+            _discard(self._err)
+
+    @contextlib.contextmanager
+    def _stdout(self) -> Iterator[None]:
+        try:
+            yield
+            self._out.flush()
+        except OSError as error:
+            _discard(self._out)
+            if not isinstance(error, BrokenPipeError):
+                self.complain(f"cannot write the result to stdout: {error.strerror or 'it is closed'}")
+            raise StdoutError from None
+
+
+class ResultFile:
+    """A file that is open for a result which is still to come; see ``Screen.file``.
+
+    Attributes
+    ----------
+    written: whether the result is in it.
+    """
+
+    def __init__(
+        self, path: str, stream: BinaryIO, keeping: Callable[[], contextlib.AbstractContextManager[None]]
+    ) -> None:
+        self.path = path
+        self.written = False
+        self._stream = stream
+        self._keeping = keeping
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[BinaryIO]:
+        """Write the result, once and as a whole.
+
+        Raises
+        ------
+        OutputError: it cannot be written.
+        StdoutError: it cannot be written, and was for stdout.
+        """
+        with self._keeping():
+            yield self._stream
+        self.written = True
 
 
 @contextlib.contextmanager
-def _replacing(path: str) -> Iterator[BinaryIO]:
-    # Through a link, or the link would be replaced by a file.
-    path = os.path.realpath(path)
-    part = f"{path}.part"
+def _into(path: str, stream: BinaryIO, part: str | None, target: str) -> Iterator[None]:
     try:
-        with open(part, "wb") as file:
-            yield file
-        os.replace(part, path)
-    except BaseException:
+        yield
+        stream.close()
+        if part is not None:
+            os.replace(part, target)
+    except OSError as error:
+        # Here and not by whoever opened it: a wrapper around it, that could not be emptied, would try again and warn.
         with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise
+            stream.close()
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _discard(stream: TextIO) -> None:
+    """Have what is left in a stream's buffer go nowhere: the interpreter writes it at exit, and would complain."""
+    # A stream that is no file, as in tests, has none to redirect.
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 class _NoMeter:
@@ -258,8 +349,15 @@ def _rich_wanted(stream: TextIO) -> bool:
 
 
 def streams() -> tuple[TextIO, TextIO]:
-    """stdout and stderr, told to escape what their encoding cannot write instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
+    """stdout and stderr, told to escape what their encoding cannot write instead of failing.
+
+    In place of one that was closed by whoever started the process: for stdout, a stream that cannot be written; for
+    stderr, one that goes nowhere.
+    """
+    out: TextIO | None = sys.stdout
+    err: TextIO | None = sys.stderr
+    for stream in (out, err):
         if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
             reconfigure(errors="backslashreplace")
-    return sys.stdout, sys.stderr
+    # Open until the process ends, as the ones they stand for would be.
+    return out or open(os.devnull), err or open(os.devnull, "w")

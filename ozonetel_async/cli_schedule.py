@@ -11,18 +11,21 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import BinaryIO, Final, Literal, TypeAlias
 
 from .cli_input import add_file_arguments, check_other_files, open_rows
-from .cli_output import Exit, Meter, Progress, Screen
+from .cli_output import Exit, Meter, OutputError, Progress, ResultFile, Screen
 from .cli_service import add_output_arguments, add_service_arguments, connect, simulated
 from .cli_signals import stop_on_signals
 from .cli_watch import count_rows
 from .client import OzonetelClient
-from .errors import ConfigurationError, redact
-from .models import ScheduleReport
+from .errors import ConfigurationError, OzonetelError, redact
+from .models import ScheduleReport, ScheduleResult
 from .sources import CsvRows
 
 __all__ = ["SCHEDULE_KEYS", "TakenRows", "add_arguments", "run"]
 
 ScheduleOutcome: TypeAlias = Literal["accepted", "invalid", "refused", "unknown"]
+_INTERRUPTED: Final = "interrupted"
+_STOPPING: Final = "interrupted: finishing the rows that were taken; once more to leave them"
+_NOT_SENT: Final = "not sent"
 _SHOWN: Final = 5
 _REFRESH: Final = 0.2
 _OUTCOMES: Final[tuple[ScheduleOutcome, ...]] = ("accepted", "invalid", "refused", "unknown")
@@ -32,7 +35,7 @@ SCHEDULE_KEYS: Final[Mapping[str, str]] = {
     "rows": "rows taken from the file",
     **dict.fromkeys(_OUTCOMES, "rows with this outcome"),
     "not_accepted": "the other rows: row, outcome, message",
-    "error": "what ended it early, or null",
+    "error": "what ended it early or kept --out from being written, or null",
 }
 
 
@@ -52,12 +55,14 @@ class TakenRows:
     ----------
     columns: of the rows.
     count: rows taken so far.
+    results: of them, as they came.
     error: what ended the rows before the file's end.
     """
 
     def __init__(self, rows: CsvRows, stopped: Callable[[], bool]) -> None:
         self.columns = rows.columns
         self.count = 0
+        self.results: list[ScheduleResult] = []
         self.error: str | None = None
         self._rows = rows
         self._stopped = stopped
@@ -66,7 +71,7 @@ class TakenRows:
         try:
             for row in self._rows:
                 if self._stopped():
-                    self.error = "interrupted"
+                    self.error = _INTERRUPTED
                     return
                 self.count += 1
                 yield row
@@ -75,6 +80,12 @@ class TakenRows:
                 raise
             self.error = str(error)  # the rows before it are sent, and have results
 
+    def report(self) -> ScheduleReport:
+        """A result for every row taken; those without one were not sent."""
+        results = {row: ScheduleResult(row, "refused", _NOT_SENT) for row in range(1, self.count + 1)}
+        results.update((result.row, result) for result in self.results)
+        return ScheduleReport(tuple(results[row] for row in sorted(results)))
+
 
 async def run(args: argparse.Namespace, screen: Screen) -> int:
     """Schedule the leads of the file; the exit code."""
@@ -82,29 +93,59 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     check_other_files("--out", args.out, {"input file": args.file})
     if args.out == "-" and args.json:
         raise ConfigurationError("--json and --out -: only one of them can have stdout; name a file")
+    with contextlib.ExitStack() as stack:
+        out = None if args.out is None else stack.enter_context(screen.file(args.out))
+        taken = await _schedule(args, screen, rows)
+        unwritten = None if out is None else _save(out, taken.report())
+    _show(screen, args, taken.report(), complete=unwritten is not None)
+    problems = [problem for problem in (taken.error, unwritten) if problem is not None]
+    for problem in problems:
+        screen.complain(problem)
+    code = _code(taken, unwritten)
+    values = _values(args.campaign, taken.report())
+    screen.result({**values, "error": "; ".join(problems) or None, "exit_code": int(code)})
+    return code
+
+
+async def _schedule(args: argparse.Namespace, screen: Screen, rows: CsvRows) -> TakenRows:
+    """Schedule the rows; what was taken, with the results that came."""
     async with simulated(args, args.campaign, rows.columns) as simulator, connect(args, simulator) as client:
         with stop_on_signals(lambda: screen.complain(_STOPPING)) as stop:
             taken = TakenRows(rows, stop.is_set)
             async with _shown(screen, taken, client, count_rows(args.file)):
-                report = await client.schedule_leads(args.campaign, taken, check_duplicate=args.check_duplicate or None)
-    if args.out is not None:
-        with screen.file(args.out) as file:
+                try:
+                    report = await client.schedule_leads(
+                        args.campaign,
+                        taken,
+                        check_duplicate=args.check_duplicate or None,
+                        on_result=taken.results.append,
+                    )
+                    taken.results = [*report.results]
+                except asyncio.CancelledError:
+                    # The second signal ends the work; what has been answered by then is told all the same.
+                    taken.error = _INTERRUPTED
+                except OzonetelError as error:
+                    if all(result.outcome == "invalid" for result in taken.results):
+                        raise
+                    taken.error = str(error)
+    return taken
+
+
+def _code(taken: TakenRows, unwritten: str | None) -> Exit:
+    if taken.error is not None:
+        return Exit.INTERRUPTED if taken.error == _INTERRUPTED else Exit.STOPPED
+    accepted = all(result.outcome == "accepted" for result in taken.results)
+    return Exit.OK if accepted and unwritten is None else Exit.NOT_ALL
+
+
+def _save(out: ResultFile, report: ScheduleReport) -> str | None:
+    """Write the CSV; why it could not be written, if so. The rows have been sent, and their results must be seen."""
+    try:
+        with out.writing() as file:
             _write(file, report)
-    code = _code(taken, report)
-    _show(screen, args, report)
-    if taken.error is not None:
-        screen.complain(taken.error)
-    screen.result({**_values(args.campaign, report), "error": taken.error, "exit_code": int(code)})
-    return code
-
-
-_STOPPING: Final = "interrupted: finishing the rows that were taken; once more to leave them"
-
-
-def _code(taken: TakenRows, report: ScheduleReport) -> Exit:
-    if taken.error is not None:
-        return Exit.INTERRUPTED if taken.error == "interrupted" else Exit.STOPPED
-    return Exit.OK if report.count("accepted") == len(report.results) else Exit.NOT_ALL
+    except OutputError as error:
+        return str(error)
+    return None
 
 
 def _write(file: BinaryIO, report: ScheduleReport) -> None:
@@ -117,15 +158,16 @@ def _write(file: BinaryIO, report: ScheduleReport) -> None:
         text.detach()  # writes out what is buffered, and leaves the closing to whoever opened the file
 
 
-def _show(screen: Screen, args: argparse.Namespace, report: ScheduleReport) -> None:
+def _show(screen: Screen, args: argparse.Namespace, report: ScheduleReport, *, complete: bool) -> None:
+    """Show the counts, and some rows that were not accepted; with ``complete``, all of them."""
     if args.out == "-":
         return
     counts = [(outcome, f"{report.count(outcome):,}") for outcome in _OUTCOMES]
     screen.facts(f"Campaign {args.campaign}", [("rows", f"{len(report.results):,}"), *counts])
     others = _not_accepted(report)
-    for other in others[:_SHOWN]:
+    for other in others if complete else others[:_SHOWN]:
         screen.say(f"row {other['row']}: {other['outcome']}: {other['message']}")
-    if len(others) > _SHOWN:
+    if len(others) > _SHOWN and not complete:
         where = f"all of them are in {args.out}" if args.out else "--out FILE writes all of them"
         screen.say(f"{len(others) - _SHOWN:,} more rows were not accepted; {where}")
 

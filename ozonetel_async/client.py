@@ -27,7 +27,7 @@ from .params import (
     raise_invalid,
     schedule_params,
 )
-from .schedule import schedule_rows
+from .schedule import OnResult, schedule_rows
 from .transport import Transport
 from .upload import OnUnknown, UploadOptions
 from .wire import batch_receipt, export_receipt, lead_receipt
@@ -323,6 +323,7 @@ class OzonetelClient:
         *,
         columns: Sequence[str] | None = None,
         check_duplicate: bool | None = None,
+        on_result: OnResult | None = None,
     ) -> ScheduleReport:
         """Have leads dialled at a set time, 100 rows a request (page "Schedule Campaign Data").
 
@@ -331,6 +332,8 @@ class OzonetelClient:
         leads: leads with ``scheduled_time``, or rows with the column ``ScheduledTime``.
         columns: the service's column names, in the order of the sequences.
         check_duplicate: leave out numbers that the service has already.
+        on_result: called with each row's result once it is known, also when cancelled; rows it never hears of were
+            not sent.
 
         Returns
         -------
@@ -338,7 +341,8 @@ class OzonetelClient:
         """
         params = schedule_params(check_duplicate)
         chunker = self._chunker("schedule", columns, leads)
-        return await schedule_rows(self._dispatcher, "schedule", check_campaign(campaign), leads, chunker, params)
+        check_campaign(campaign)
+        return await schedule_rows(self._dispatcher, "schedule", campaign, leads, chunker, params, on_result)
 
     async def request_dial_status(
         self,

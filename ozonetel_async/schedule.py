@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Final, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Literal, TypeAlias
 
 from .chunking import Batch
 from .dispatch import FATAL, Call, Dispatcher
@@ -15,10 +15,11 @@ from .params import ChunkerMaker
 from .replies import Meaning, classify_row
 from .wire import Params
 
-__all__ = ["schedule_rows"]
+__all__ = ["OnResult", "schedule_rows"]
 
 _WIDTH: Final = 4
 _Outcome = Literal["accepted", "refused", "unknown"]
+OnResult: TypeAlias = Callable[[ScheduleResult], None]
 _ROW_OUTCOMES: Final[dict[Meaning, _Outcome]] = {Meaning.ACCEPTED: "accepted", Meaning.UNKNOWN: "unknown"}
 
 
@@ -29,14 +30,17 @@ async def schedule_rows(
     rows: Rows,
     make_chunker: ChunkerMaker,
     params: Params,
+    on_result: OnResult | None = None,
 ) -> ScheduleReport:
     """Schedule ``rows``, at most 4 requests at a time; every row ends in the report.
 
     A request that fails fails its own rows only, unless every further one would meet the same: then no more are sent,
     and the rows left are refused for that reason. An exception of the input is raised after the rows taken from it
-    were sent.
+    were sent. ``on_result`` is told each row's result as soon as it is known, also of those on their way when the call
+    is cancelled; a row that it was told nothing of was not sent. What it raises is raised after what is on its way
+    has been finished.
     """
-    return await _Schedule(dispatcher, endpoint, campaign, params).run(rows, make_chunker)
+    return await _Schedule(dispatcher, endpoint, campaign, params, on_result).run(rows, make_chunker)
 
 
 class _Schedule:
@@ -46,11 +50,14 @@ class _Schedule:
         endpoint: Literal["schedule", "legacy_schedule"],
         campaign: str,
         params: Params,
+        on_result: OnResult | None,
     ) -> None:
         self._dispatcher = dispatcher
         self._endpoint = endpoint
         self._campaign = campaign
         self._params = params
+        self._on_result = on_result
+        self._failure: Exception | None = None
         self._room = asyncio.Semaphore(_WIDTH)
         self._results: dict[int, ScheduleResult] = {}
         self._refused_by: str | None = None
@@ -71,7 +78,7 @@ class _Schedule:
         finally:
             await intake.close()
         report = ScheduleReport(tuple(self._results[row] for row in sorted(self._results)))
-        failure = failure or intake.failure
+        failure = self._failure or failure or intake.failure
         if failure is not None:
             failure.add_note(f"of {len(report.results)} rows taken, {report.count('accepted')} were scheduled")
             raise failure
@@ -92,23 +99,35 @@ class _Schedule:
         call = Call(self._endpoint, self._params, campaign=self._campaign, payload=batch.payload)
         try:
             reply = await self._dispatcher.call(call)
+        except asyncio.CancelledError:
+            self._settle(numbers, "unknown" if call.may_be_applied else "refused", "cancelled")
+            raise
         except OzonetelError as error:
             text = f"{type(error).__name__}: {error.message}"
             self._settle(numbers, "unknown" if error.outcome == "unknown" else "refused", text)
             if isinstance(error, FATAL):
                 self._refused_by = text
         else:
-            answers = read_rows(numbers, reply.data.get("message"))
-            self._results.update((result.row, result) for result in answers)
+            self._note(read_rows(numbers, reply.data.get("message")))
         finally:
             self._room.release()
 
     def _settle(self, numbers: list[int], outcome: _Outcome, text: str) -> None:
-        self._results.update((row, ScheduleResult(row, outcome, text)) for row in numbers)
+        self._note(ScheduleResult(row, outcome, text) for row in numbers)
 
     def _note_invalid(self, invalid: InvalidRow, _: Row) -> None:
-        text = f"{invalid.field}: {invalid.reason}"
-        self._results[invalid.row] = ScheduleResult(invalid.row, "invalid", text)
+        self._note([ScheduleResult(invalid.row, "invalid", f"{invalid.field}: {invalid.reason}")])
+
+    def _note(self, results: Iterable[ScheduleResult]) -> None:
+        for result in results:
+            self._results[result.row] = result
+            if self._on_result is not None:
+                try:
+                    self._on_result(result)
+                except Exception as error:
+                    # The caller's own error ends the run, but takes no other request's answer with it.
+                    self._on_result, self._failure = None, error
+                    self._refused_by = f"on_result raised {type(error).__name__}"
 
 
 def read_rows(numbers: list[int], answers: object) -> list[ScheduleResult]:

@@ -28,10 +28,10 @@ from ozonetel_async.cli import COMMANDS, main, make_parser
 from ozonetel_async.cli_callbacks import await_callbacks
 from ozonetel_async.cli_job import resume_command
 from ozonetel_async.cli_listen import Address, JournalSink, address
-from ozonetel_async.cli_output import Exit, Meter, Progress, Screen
+from ozonetel_async.cli_output import Exit, Meter, OutputError, Progress, Screen
 from ozonetel_async.cli_schedule import TakenRows
 from ozonetel_async.cli_watch import Watcher
-from ozonetel_async.errors import ConfigurationError, JournalError
+from ozonetel_async.errors import JournalError
 from ozonetel_async.journal import Header, Journal
 from ozonetel_async.links import LinkPolicy
 from ozonetel_async.sources import read_csv
@@ -194,8 +194,12 @@ def test_waiting_for_callbacks_can_be_interrupted(leads: str, simulator: Simulat
     told = json.loads(out)
     assert (told["rows_accepted"], told["batches_overdue"]) == (3_000, 6)
     assert told["resume"] == "ozonetel resume x.journal --callback-timeout 600 --limit 50/1"
-    assert main(["resume", "x.journal", "--callback-timeout", "0.01", "--json", "-q"]) == Exit.NOT_ALL
-    assert result(capsys)["requests"] == 0
+    assert main(["resume", "x.journal", "--callback-timeout", "0.01", "--json", "-q"]) == Exit.STOPPED
+    out, err = shown(capsys)
+    told = json.loads(out)
+    assert (told["requests"], told["error"]) == (0, "6 awaited callbacks did not come")
+    assert told["resume"] == "ozonetel resume x.journal --callback-timeout 0.01"
+    assert err == "ozonetel: 6 awaited callbacks did not come\n"
     assert status(capsys)["callbacks"] == {"settled": 0, "waiting": 0, "overdue": 6}
 
 
@@ -476,7 +480,7 @@ def test_lists_that_have_expired_are_missed(leads: str, simulator: Simulator, ca
 def test_callbacks_that_do_not_come(leads: str, simulator: Simulator, capsys: Output) -> None:
     simulator.inject("bulk", Fault.lost_callback(), times=None)
     waiting = ("--callback-url", "http://127.0.0.1:9/x", "--callback-timeout", "0.05", "--listen", "127.0.0.1:0")
-    assert main([*UPLOAD, "--limit", "50/1", "-q", *waiting]) == Exit.NOT_ALL
+    assert main([*UPLOAD, "--limit", "50/1", "-q", *waiting]) == Exit.STOPPED
     # The public URL, and not the local address behind it.
     urls = {str(request.params["callBackUrl"]) for request in simulator.requests("bulk")}
     assert len(urls) == 6
@@ -685,16 +689,45 @@ def test_an_interrupted_schedule_takes_no_more_rows(
         assert told["accepted"] == told["rows"] == simulator.rows_applied("schedule") < 20_000
 
 
-def test_a_schedule_that_is_interrupted_twice_ends_at_once(calls: str, simulator: Simulator) -> None:
-    simulator.inject("schedule", Fault.stall_before_apply(), times=None)
-    with process("schedule", calls, "-c", "Diwali") as running:
-        wait_until(lambda: simulator.in_flight == 3)
+@pytest.mark.parametrize("form", ["--json", "--quiet"])
+def test_a_schedule_that_is_interrupted_twice_tells_what_was_answered(
+    form: str, calls: str, simulator: Simulator, tmp_path: Path
+) -> None:
+    simulator.inject("schedule", Fault.stall_after_apply(), times=2)
+    with process("schedule", calls, "-c", "Diwali", "--out", "results.csv", form) as running:
+        wait_until(lambda: simulator.rows_applied("schedule") == 250 and simulator.in_flight == 2)
         running.send_signal(signal.SIGINT)
         assert running.stderr is not None
         assert "finishing the rows that were taken" in running.stderr.readline()
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=30)
-    assert (running.returncode, out, err) == (Exit.INTERRUPTED, "", "ozonetel: interrupted\n")
+    assert (running.returncode, err) == (Exit.INTERRUPTED, "ozonetel: interrupted\n")
+    with open(tmp_path / "results.csv", encoding="utf-8", newline="") as file:
+        outcomes = [(row["outcome"], row["message"]) for row in csv.DictReader(file)]
+    assert len(outcomes) == 251
+    unknown = outcomes.count(("unknown", "cancelled"))
+    assert unknown in (150, 200)
+    assert sum(outcome == "accepted" for outcome, _ in outcomes) == 250 - unknown
+    assert outcomes[250][0] == "invalid"
+    if form == "--json":
+        told = json.loads(out)
+        assert (told["rows"], told["accepted"], told["unknown"], told["invalid"]) == (251, 250 - unknown, unknown, 1)
+        assert (told["error"], told["exit_code"]) == ("interrupted", 130)
+    else:
+        assert re.search(rf"unknown +{unknown}$", out, re.MULTILINE)
+
+
+def test_rows_that_were_taken_and_not_sent_are_told_as_refused(calls: str) -> None:
+    taken = TakenRows(read_csv(calls), lambda: False)
+    rows = iter(taken)
+    for _ in range(3):
+        next(rows)
+    taken.results.append(ScheduleResult(2, "unknown", "cancelled"))
+    assert [(told.row, told.outcome) for told in taken.report().results] == [
+        (1, "refused"),
+        (2, "unknown"),
+        (3, "refused"),
+    ]
 
 
 # -- dial status ----------------------------------------------------------------------------------------------------
@@ -855,22 +888,28 @@ def test_a_result_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
     screen = Screen(io.StringIO(), io.StringIO())
 
     def break_off(name: str) -> None:
-        with screen.file(name) as file:
+        with screen.file(name) as out, out.writing() as file:
             file.write(b"half")
             raise OSError(28, "disk")
 
+    def leave_off(name: str) -> None:
+        with screen.file(name):
+            raise LookupError
+
     (tmp_path / "kept").write_bytes(b"before")
     for name in ("kept", "new"):
-        with pytest.raises(ConfigurationError, match=rf"cannot write {name}: disk"):
+        with pytest.raises(OutputError, match=rf"cannot write {name}: disk"):
             break_off(name)
+        with pytest.raises(LookupError):
+            leave_off(name)
     assert (tmp_path / "kept").read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     (tmp_path / "link").symlink_to("kept")
-    with screen.file("link") as file:
+    with screen.file("link") as out, out.writing() as file:
         file.write(b"through")
     assert (tmp_path / "kept").read_bytes() == b"through"
     assert (tmp_path / "link").is_symlink()
-    with screen.file("/dev/null") as file:
+    with screen.file("/dev/null") as out, out.writing() as file:
         file.write(b"x")
     assert Path("/dev/null").is_char_device()
 

@@ -141,7 +141,7 @@ def check_install(arguments: list[str]) -> None:
     (extra,) = re.findall(r"^\.\[(\w+)\]$", arguments[-1])
     assert extra in project["optional-dependencies"]
     assert arguments[:-1] in ([], ["-e"])
-    assert project["scripts"]["ozonetel"] == "ozonetel_async.cli:main"
+    assert project["scripts"]["ozonetel"] == "ozonetel_async.__main__:main"
 
 
 def test_every_command_is_described() -> None:

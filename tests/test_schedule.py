@@ -15,6 +15,7 @@ from ozonetel_async import (
     Lead,
     OzonetelClient,
     ScheduleReport,
+    ScheduleResult,
 )
 from ozonetel_async.schedule import read_rows
 from ozonetel_async.testing import Fault, Simulator
@@ -148,6 +149,41 @@ async def test_requests_are_made_as_they_are_needed(connect: Connect) -> None:
         with pytest.raises(asyncio.CancelledError):
             await call
         assert (len(server.hits), client.queues["schedule"].in_flight) == (4, 0)
+
+
+async def test_each_result_is_told_once_it_is_known(sim: Simulator, client: OzonetelClient) -> None:
+    told: list[ScheduleResult] = []
+    report = await client.schedule_leads("Diwali", [Lead("x"), *leads(150)], on_result=told.append)
+    assert sorted(told, key=lambda result: result.row) == list(report.results)
+    assert report.count("accepted") == 150
+
+
+async def test_a_cancelled_call_tells_what_is_on_its_way(sim: Simulator, client: OzonetelClient) -> None:
+    sim.inject("schedule", Fault.stall_after_apply(), after=1)
+    told: list[ScheduleResult] = []
+    call = asyncio.create_task(client.schedule_leads("Diwali", leads(250), on_result=told.append))
+    await sim.wait_for(lambda: sim.rows_applied("schedule") == 250)
+    await eventually(lambda: len(told) in (150, 200))
+    answered = len(told)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert sorted(result.row for result in told) == list(range(1, 251))
+    assert {result.outcome for result in told[:answered]} == {"accepted"}
+    assert {(result.outcome, result.message) for result in told[answered:]} == {("unknown", "cancelled")}
+
+
+async def test_an_error_of_on_result_comes_as_itself_after_what_was_on_its_way(
+    sim: Simulator, client: OzonetelClient
+) -> None:
+    def fail(_: ScheduleResult) -> None:
+        raise LookupError("no such row")
+
+    with pytest.raises(LookupError, match="no such row") as caught:
+        await client.schedule_leads("Diwali", leads(1_000), on_result=fail)
+    assert sim.rows_applied("schedule") < 1_000
+    (note,) = caught.value.__notes__
+    assert note == f"of 1000 rows taken, {sim.rows_applied('schedule')} were scheduled"
 
 
 async def test_check_duplicate_travels(sim: Simulator, client: OzonetelClient) -> None:
