@@ -15,25 +15,30 @@ import re
 import secrets
 from collections.abc import Callable
 from functools import reduce
+from hashlib import sha256
 from typing import Final, Literal, TypeAlias
 from urllib.parse import unquote, urlunsplit
 
-from msgspec import Struct
+from msgspec import Struct, json
 from msgspec.structs import replace
 
-from .callbacks import JobResult, split_url
+from .callbacks import JobResult, SecretUrl, split_url
 from .errors import ConfigurationError
 
 __all__ = [
     "AnswerLost",
     "Answered",
     "Called",
+    "Resent",
     "Settlement",
     "SettlementEvent",
     "TimedOut",
     "callback_url",
+    "dump",
+    "load",
     "new_token",
     "settle",
+    "token_hash",
     "token_of",
     "verify",
 ]
@@ -88,6 +93,11 @@ def token_of(path: object, query: object = "") -> str | None:
     return None
 
 
+def token_hash(token: str) -> bytes:
+    """What to find a token by: a look-up by the token itself would tell by its time how much of a guess is right."""
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
 def verify(expected: str, given: object) -> bool:
     """Whether ``given`` is the expected token, in a time that does not tell how much of it is right.
 
@@ -118,11 +128,15 @@ class Called(Struct, frozen=True):
     result: JobResult
 
 
+class Resent(Struct, frozen=True):
+    """The batch goes out again although it may have arrived before: jobs of more than one id may be its own."""
+
+
 class TimedOut(Struct, frozen=True):
     """Waiting for the callback is over."""
 
 
-SettlementEvent: TypeAlias = Answered | AnswerLost | Called | TimedOut
+SettlementEvent: TypeAlias = Answered | AnswerLost | Called | Resent | TimedOut
 Phase: TypeAlias = Literal["sent", "answered", "unanswered", "settled"]
 _HELD_LIMIT: Final = 32
 
@@ -137,6 +151,9 @@ class Settlement(Struct, frozen=True, kw_only=True):
     transaction_id: the batch's id once it is known.
     result: the verdict; None until settled.
     held: callbacks that came before the answer, oldest first; they count for nothing until it is known whose they are.
+        With ``resent``, also those of another sending than the one that was answered.
+    resent: it was sent more than once, with checkDuplicate. The sending that came first added the rows, and those
+        after it found duplicates: so of several ids' verdicts the one that added most rows is the batch's.
     overdue: the wait is over and no verdict had come by then. A late one still settles the batch, once.
     repeats: callbacks after the first that said the same; ignored.
     conflicts: callbacks, or answers, that contradict the first or bear a stranger's id; ignored.
@@ -146,6 +163,7 @@ class Settlement(Struct, frozen=True, kw_only=True):
     transaction_id: str | None = None
     result: JobResult | None = None
     held: tuple[JobResult, ...] = ()
+    resent: bool = False
     overdue: bool = False
     repeats: int = 0
     conflicts: int = 0
@@ -157,11 +175,12 @@ class Settlement(Struct, frozen=True, kw_only=True):
 
 
 def settle(state: Settlement, event: SettlementEvent) -> Settlement:
-    """What becomes of a batch when something happens; never raises, and never changes a verdict.
+    """What becomes of a batch when something happens; never raises, and never changes a verdict but a resent batch's.
 
     Whatever the order in which an answer (or its loss), callbacks and a timeout come, the verdict is the same: of the
-    callbacks that bear the batch's id the one that came first, or the first of all when the answer was lost. The
-    caller has just now got a verdict when ``result`` was None before and is not None after.
+    callbacks that bear the batch's id the one that came first, or the first of all when the answer was lost; of a
+    resent batch's, whatever their ids, the one that added most rows. The caller has just now got a verdict when
+    ``result`` was None before and is not None after.
     """
     return _TABLE[state.phase, type(event)](state, event)
 
@@ -200,12 +219,15 @@ def _hold(state: Settlement, event: SettlementEvent) -> Settlement:
 
 def _match(state: Settlement, event: SettlementEvent) -> Settlement:
     assert isinstance(event, Called)
-    return _accept(state, event) if event.result.transaction_id == state.transaction_id else _conflict(state)
+    if event.result.transaction_id == state.transaction_id:
+        return _accept(state, event)
+    return _hold(state, event) if state.resent else _conflict(state)
 
 
 def _accept(state: Settlement, event: SettlementEvent) -> Settlement:
     assert isinstance(event, Called)
-    return replace(state, phase="settled", result=event.result, transaction_id=event.result.transaction_id)
+    transaction_id = state.transaction_id or event.result.transaction_id
+    return _replay(replace(state, phase="settled", result=event.result, transaction_id=transaction_id))
 
 
 def _repeat(state: Settlement, event: SettlementEvent) -> Settlement:
@@ -213,7 +235,13 @@ def _repeat(state: Settlement, event: SettlementEvent) -> Settlement:
     assert state.result is not None
     if _verdict(event.result) == _verdict(state.result):
         return replace(state, repeats=state.repeats + 1)
+    if state.resent and event.result.transaction_id != state.result.transaction_id:
+        return replace(state, result=max(state.result, event.result, key=_added))
     return _conflict(state)
+
+
+def _added(result: JobResult) -> int:
+    return result.processed or 0
 
 
 def _conflict(state: Settlement) -> Settlement:
@@ -222,6 +250,16 @@ def _conflict(state: Settlement) -> Settlement:
 
 def _overdue(state: Settlement, event: SettlementEvent) -> Settlement:
     return replace(state, overdue=True)
+
+
+def _settle_or_overdue(state: Settlement, event: SettlementEvent) -> Settlement:
+    state = replace(state, overdue=True)
+    # Of a resent batch only; the callback of another sending is better than none.
+    return _accept(replace(state, held=state.held[1:]), Called(state.held[0])) if state.held else state
+
+
+def _note_resent(state: Settlement, event: SettlementEvent) -> Settlement:
+    return replace(state, resent=True)
 
 
 def _verdict(result: JobResult) -> tuple[object, ...]:
@@ -233,17 +271,49 @@ _TABLE: dict[tuple[Phase, type[SettlementEvent]], _Step] = {
     ("sent", Answered): _learn_id,
     ("sent", AnswerLost): _lose_id,
     ("sent", Called): _hold,
+    ("sent", Resent): _note_resent,
     ("sent", TimedOut): _overdue,
     ("answered", Answered): _compare_id,
     ("answered", AnswerLost): _keep,
     ("answered", Called): _match,
-    ("answered", TimedOut): _overdue,
+    ("answered", Resent): _note_resent,
+    ("answered", TimedOut): _settle_or_overdue,
     ("unanswered", Answered): _learn_id,
     ("unanswered", AnswerLost): _keep,
     ("unanswered", Called): _accept,
+    ("unanswered", Resent): _note_resent,
     ("unanswered", TimedOut): _overdue,
     ("settled", Answered): _compare_id,
     ("settled", AnswerLost): _keep,
     ("settled", Called): _repeat,
+    ("settled", Resent): _note_resent,
     ("settled", TimedOut): _keep,
 }
+
+
+# --- as a journal keeps it ------------------------------------------------------------------------------------------
+
+
+def dump(state: Settlement) -> str:
+    """A settlement as JSON, links included."""
+    return json.encode(state, enc_hook=_reveal).decode()
+
+
+def load(stored: str | None) -> Settlement:
+    """The settlement that ``dump`` made the text of; a new one from None.
+
+    Raises
+    ------
+    msgspec.MsgspecError: it is damaged.
+    """
+    return Settlement() if stored is None else json.decode(stored, type=Settlement, dec_hook=_secret_again)
+
+
+def _reveal(value: object) -> str:
+    assert isinstance(value, SecretUrl)
+    return value.reveal()
+
+
+def _secret_again(kind: type, value: object) -> object:
+    assert kind is SecretUrl
+    return SecretUrl(str(value))

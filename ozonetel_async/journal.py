@@ -13,7 +13,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from hashlib import blake2b, sha256
+from hashlib import blake2b
 from os import PathLike
 from pathlib import Path
 from typing import Final, Literal, Self, TypeVar
@@ -22,9 +22,22 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .callbacks import ExportResult, JobResult, SecretUrl
+from .callbacks import ExportResult, JobResult
 from .chunking import Batch
-from .correlation import Answered, AnswerLost, Called, Settlement, SettlementEvent, TimedOut, settle, verify
+from .correlation import (
+    Answered,
+    AnswerLost,
+    Called,
+    Resent,
+    Settlement,
+    SettlementEvent,
+    TimedOut,
+    dump,
+    load,
+    settle,
+    token_hash,
+    verify,
+)
 from .errors import JournalError
 from .store import Store, is_empty
 
@@ -142,9 +155,8 @@ class Journal:
         ------
         JournalError: in use by another process, damaged, of another version, or of another upload.
         """
-        file = Path(path)
-        store = Store(file, exclusive=True)
-        return await cls._opened(store, store.run(lambda db: _begin(db, file, header)))
+        store = Store(Path(path), exclusive=True)
+        return await cls._opened(store, store.run(lambda db: _begin(db, store.path, header)))
 
     @classmethod
     async def attach(cls, path: str | PathLike[str]) -> Self:
@@ -154,9 +166,8 @@ class Journal:
         ------
         JournalError: there is none, or it is damaged or of another version.
         """
-        file = _existing(path)
-        store = Store(file)
-        return await cls._opened(store, store.read(lambda db: _check_format(db, file)))
+        store = Store(_existing(path))
+        return await cls._opened(store, store.read(lambda db: _check_format(db, store.path)))
 
     @classmethod
     async def _opened(cls, store: Store, first_look: Awaitable[None]) -> Self:
@@ -197,7 +208,7 @@ class Journal:
 
     async def mark(self, index: int, state: Literal["pending", "sent"]) -> None:
         """Note that a batch's request is about to leave, or that it is known not to have been applied."""
-        await self._store.run(lambda db: _set_state(db, index, state))
+        await self._store.run(lambda db: _mark(db, index, state))
 
     async def accepted(self, index: int, transaction_id: str) -> None:
         """Note the service's ticket."""
@@ -217,7 +228,7 @@ class Journal:
             return False
 
         def write(db: sqlite3.Connection) -> bool:
-            found = db.execute("SELECT id, token FROM batches WHERE token_hash = ?", (_hash(token),)).fetchone()
+            found = db.execute("SELECT id, token FROM batches WHERE token_hash = ?", (token_hash(token),)).fetchone()
             if found is None or not verify(found[1], token):
                 return False
             _happened(db, found[0], Called(result))
@@ -227,13 +238,13 @@ class Journal:
 
     async def unsettled(self) -> int:
         """Batches with a callback token that have reached the service, or may have, and have no verdict yet."""
-        return await self._store.read(lambda db: int(db.execute(_COUNT_UNSETTLED).fetchone()[0]))
+        return await self._store.read(lambda db: len(db.execute(_UNSETTLED).fetchall()))
 
     async def give_up_waiting(self) -> None:
         """Note for every batch without a verdict that the wait is over."""
 
         def write(db: sqlite3.Connection) -> None:
-            for (index,) in db.execute(_LIST_UNSETTLED).fetchall():
+            for (index,) in db.execute(_UNSETTLED).fetchall():
                 _happened(db, index, TimedOut())
 
         await self._store.run(write)
@@ -243,9 +254,7 @@ class Journal:
         return await self._store.run(work)
 
 
-_UNSETTLED: Final = "token IS NOT NULL AND NOT settled AND state IN ('sent', 'accepted', 'unknown')"
-_LIST_UNSETTLED: Final = f"SELECT id FROM batches WHERE {_UNSETTLED}"  # noqa: S608 - a constant
-_COUNT_UNSETTLED: Final = f"SELECT count(*) FROM batches WHERE {_UNSETTLED}"  # noqa: S608 - a constant
+_UNSETTLED: Final = "SELECT id FROM batches WHERE token NOTNULL AND NOT settled AND state NOT IN ('pending', 'refused')"
 
 
 def _existing(path: str | PathLike[str]) -> Path:
@@ -257,10 +266,6 @@ def _existing(path: str | PathLike[str]) -> Path:
 
 def _digest(payload: bytes) -> bytes:
     return blake2b(payload, digest_size=16).digest()
-
-
-def _hash(token: str) -> bytes:
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _begin(db: sqlite3.Connection, path: Path, header: Header) -> None:
@@ -329,7 +334,7 @@ def _read_body(db: sqlite3.Connection, path: Path, index: int, fresh: str | None
     ((digest, token),) = db.execute("SELECT digest, token FROM batches WHERE id = ?", (index,)).fetchall()
     if token is None and fresh is not None:
         token = fresh
-        db.execute("UPDATE batches SET token = ?, token_hash = ? WHERE id = ?", (token, _hash(token), index))
+        db.execute("UPDATE batches SET token = ?, token_hash = ? WHERE id = ?", (token, token_hash(token), index))
     body = next((row[0] for row in db.execute("SELECT body FROM bodies WHERE id = ?", (index,))), None)
     if not isinstance(body, bytes) or _digest(body) != digest:
         raise _damaged(path, f"the body of batch {index} is not what was written")
@@ -349,7 +354,7 @@ def _read_entries(db: sqlite3.Connection) -> list[Entry]:
             state=row[6],
             transaction_id=row[7],
             error=row[8],
-            settlement=_settlement(row[9]),
+            settlement=load(row[9]),
             failed_file=row[10],
         )
         for row in rows
@@ -375,7 +380,7 @@ def _insert(
         msgspec.json.encode(invalid).decode(),
         _digest(batch.payload),
         token,
-        None if token is None else _hash(token),
+        None if token is None else token_hash(token),
         state,
         time.time(),
     )
@@ -390,7 +395,7 @@ def _accept(db: sqlite3.Connection, index: int, transaction_id: str) -> None:
     fresh = db.execute(
         "UPDATE batches SET state = 'accepted', transaction_id = ?, error = NULL, changed = ?, settlement = ?"
         " WHERE id = ? AND settlement IS NULL",
-        (transaction_id, time.time(), _settlement_text(settle(Settlement(), answer)), index),
+        (transaction_id, time.time(), dump(settle(Settlement(), answer)), index),
     )
     if fresh.rowcount != 1:
         _set_state(db, index, "accepted", transaction_id=transaction_id)
@@ -411,6 +416,13 @@ def _set_state(
     )
 
 
+def _mark(db: sqlite3.Connection, index: int, state: Literal["pending", "sent"]) -> None:
+    in_doubt = db.execute("SELECT 1 FROM batches WHERE id = ? AND state IN ('sent', 'unknown')", (index,)).fetchall()
+    _set_state(db, index, state)
+    if state == "sent" and in_doubt:
+        _happened(db, index, Resent())
+
+
 def _end(db: sqlite3.Connection, index: int, state: Literal["refused", "unknown"], error: str) -> None:
     _set_state(db, index, state, error=error)
     _happened(db, index, AnswerLost())
@@ -419,32 +431,17 @@ def _end(db: sqlite3.Connection, index: int, state: Literal["refused", "unknown"
 def _happened(db: sqlite3.Connection, index: int, event: SettlementEvent) -> None:
     """Let ``event`` act on a batch's settlement; a verdict makes a batch that was not accepted an accepted one."""
     stored, state = db.execute("SELECT settlement, state FROM batches WHERE id = ?", (index,)).fetchone()
-    settlement = settle(_settlement(stored), event)
+    earlier = load(stored)
+    settlement = settle(earlier, event)
     if state == "refused" and settlement.result is not None and not settlement.result.succeeded:
         return  # as the service said; the verdict to come is that of the next time it is sent
     db.execute(
         "UPDATE batches SET settlement = ?, settled = ? WHERE id = ?",
-        (_settlement_text(settlement), settlement.result is not None, index),
+        (dump(settlement), settlement.result is not None, index),
     )
+    if earlier.result is not None and settlement.result != earlier.result:
+        # The list of rows that was fetched is of a sending that found the rows there.
+        db.execute("UPDATE batches SET failed_file = NULL WHERE id = ?", (index,))
+        db.execute("DELETE FROM failed_rows WHERE batch = ?", (index,))
     if settlement.result is not None and state in ("unknown", "refused"):
         _set_state(db, index, "accepted", transaction_id=settlement.transaction_id)
-
-
-def _settlement(stored: str | None) -> Settlement:
-    if stored is None:
-        return Settlement()
-    return msgspec.json.decode(stored, type=Settlement, dec_hook=_decode_link)
-
-
-def _settlement_text(settlement: Settlement) -> str:
-    return msgspec.json.encode(settlement, enc_hook=_encode_link).decode()
-
-
-def _encode_link(value: object) -> str:
-    assert isinstance(value, SecretUrl)
-    return value.reveal()
-
-
-def _decode_link(kind: type, value: object) -> object:
-    assert kind is SecretUrl
-    return SecretUrl(str(value))

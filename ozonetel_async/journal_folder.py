@@ -7,14 +7,13 @@ import sqlite3
 from collections import OrderedDict
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from .callbacks import ExportResult, JobResult
-from .correlation import verify
+from .correlation import token_hash, verify
 from .errors import ConfigurationError, JournalError
 from .journal import Journal
 from .store import connect, explain
@@ -124,7 +123,7 @@ class JournalFolder:
         for path in self._newest_first():
             try:
                 with closing(connect(path, read_only=True)) as db:
-                    row = db.execute("SELECT token FROM batches WHERE token_hash = ?", (_hash(token),)).fetchone()
+                    row = db.execute("SELECT token FROM batches WHERE token_hash = ?", (token_hash(token),)).fetchone()
             except sqlite3.Error as error:
                 if getattr(error, "sqlite_errorcode", None) not in _NO_JOURNAL and path.exists():
                     failure = explain(path, error)
@@ -147,7 +146,3 @@ class JournalFolder:
         except OSError as error:
             raise JournalError(f"the folder of journals {self._folder.name}: {error.strerror}") from None
         return [path for _, path in sorted(files, reverse=True)]
-
-
-def _hash(token: str) -> bytes:
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()

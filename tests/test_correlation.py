@@ -17,10 +17,13 @@ from ozonetel_async.correlation import (
     Answered,
     AnswerLost,
     Called,
+    Resent,
     Settlement,
     SettlementEvent,
     TimedOut,
     callback_url,
+    dump,
+    load,
     new_token,
     settle,
     token_of,
@@ -248,6 +251,51 @@ def test_every_order_gives_the_same_verdict_when_the_answer_came_after_it_was_gi
     assert {run(*order).result for order in permutations(EVENT_SETS[3])} == {MINE}
 
 
+# A batch sent three times: the first sending added the rows, its answer was lost; the last was answered "111".
+FIRST = JobResult("333", True, 6, 4, 2, SecretUrl("https://h/first"))
+SECOND = JobResult("222", True, 6, 0, 6, SecretUrl("https://h/second"))
+LAST = JobResult("111", True, 6, 0, 6, SecretUrl("https://h/last"))
+
+
+def told(*events: SettlementEvent) -> Settlement:
+    return reduce(settle, events, Settlement())
+
+
+@pytest.mark.parametrize("end", [Answered("111"), AnswerLost()])
+def test_of_a_resent_batchs_verdicts_the_one_that_added_rows_counts(end: SettlementEvent) -> None:
+    for order in permutations((end, Called(FIRST), Called(SECOND), Called(LAST), TimedOut())):
+        for place in range(len(order)):
+            events = [*order[:place], Resent(), *order[place:]]
+            if events.index(end) < place and isinstance(end, Answered):
+                continue  # what was answered is not sent again
+            if any(isinstance(event, TimedOut | Called) for event in events[:place]):
+                continue  # while it is sent, nobody stops waiting; callbacks of the first sending: see below
+            state = told(*events)
+            assert state.result == FIRST, events
+            assert (state.phase, state.held, state.conflicts, state.lost) == ("settled", (), 0, False)
+
+
+def test_a_callback_of_the_first_sending_may_come_before_the_second() -> None:
+    last: tuple[SettlementEvent, ...] = (Answered("111"), Called(LAST))
+    for later in permutations(last):
+        assert told(Called(FIRST), Resent(), *later).result == FIRST
+        assert told(AnswerLost(), Resent(), Called(FIRST), *later).result == FIRST
+
+
+def test_the_callback_of_another_sending_is_better_than_none() -> None:
+    waiting = told(Resent(), Answered("111"), Called(FIRST))
+    assert (waiting.phase, waiting.result, waiting.held) == ("answered", None, (FIRST,))
+    over = settle(waiting, TimedOut())
+    assert (over.phase, over.result, over.lost) == ("settled", FIRST, False)
+    assert settle(over, Called(LAST)).result == FIRST
+
+
+def test_a_settlement_comes_back_from_its_text() -> None:
+    for state in (Settlement(), told(Resent(), Called(FIRST), Answered("111"), Called(LAST))):
+        assert load(dump(state)) == state
+    assert load(None) == Settlement()
+
+
 callbacks = st.lists(st.sampled_from([MINE, SIGNED_AGAIN, CONFLICTING, STRANGER]), max_size=8)
 
 
@@ -270,5 +318,5 @@ def test_only_the_order_of_the_callbacks_themselves_matters(
     assert state.result == next(iter(fitting), None)
     assert state.repeats + state.conflicts + bool(fitting) == len(results)
     assert state.held == ()
-    assert replace(state, overdue=False) == reduce(settle, [answer, *map(Called, results)], Settlement())
+    assert replace(state, overdue=False) == told(answer, *map(Called, results))
     assert state.lost == (not fitting and bool(timeouts))

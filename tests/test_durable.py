@@ -550,6 +550,30 @@ async def test_a_file_whose_name_is_no_text_can_be_journaled_though_not_resumed_
     await journal.close()
 
 
+async def test_rows_that_the_first_sending_added_are_no_failures_of_the_second(
+    client: OzonetelClient, sim: Simulator, path: Path
+) -> None:
+    sim.inject("bulk", Fault.reset_after_apply())
+    report = await client.upload(
+        "Diwali", rows(400), journal=path, callback_url=BASE, on_unknown="resend", check_duplicate=True
+    )
+    assert (report.rows_accepted, sim.writes_applied("bulk")) == (400, 2)
+    journal = await Journal.attach(path)
+    (entry,) = await journal.entries()
+    _, token = await journal.body(0)
+    assert token is not None
+    assert await journal.deliver(token, JobResult(str(entry.transaction_id), True, 400, 0, 400))
+    await journal.run(
+        lambda db: db.execute("INSERT INTO failed_rows VALUES (0, 1, '9', 'Number Already Exist', 'exact')")
+    )
+    await add_verdicts(report, journal)
+    assert (report.rows_added, len(list(report.failed_rows()))) == (0, 1)
+    assert await journal.deliver(token, JobResult("first", True, 400, 400, 0))
+    await add_verdicts(report, journal)
+    assert (report.rows_added, report.rows_not_added, list(report.failed_rows())) == (400, 0, [])
+    await journal.close()
+
+
 # --- refused, unknown, not sent --------------------------------------------------------------------------------------
 
 
