@@ -250,8 +250,8 @@ def _check_path(path: object) -> None:
         mode = os.stat(path).st_mode
     except OSError:
         return  # told when it is opened
-    except ValueError as error:
-        raise ConfigurationError(f"read_csv needs the path of a file: {error}") from None
+    except ValueError:
+        raise ConfigurationError("read_csv needs the path of a file, and none holds a NUL character") from None
     # Opening a pipe would wait for its writer, deaf to signals, and reading it twice finds nothing.
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise ConfigurationError(

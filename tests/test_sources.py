@@ -183,7 +183,7 @@ def test_settings_that_cannot_be(path: Path, options: dict[str, str]) -> None:
         ({"path": 5}, "read_csv needs the path of a file as text, got int"),
         ({"path": None}, "read_csv needs the path of a file as text, got NoneType"),
         ({"path": b"leads.csv"}, "read_csv needs the path of a file as text, got bytes"),
-        ({"path": "leads\0.csv"}, "read_csv needs the path of a file: embedded null byte"),
+        ({"path": "leads\0.csv"}, "and none holds a NUL character"),
         ({"columns": ["PhoneNumber"]}, r"columns must be a mapping \{header: service column, or None\}, got list"),
         ({"columns": {"Name": 5}}, "columns must map text to text or None, it holds int"),
         ({"columns": {5: "Name"}}, "columns must map text to text or None, it holds int"),
