@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, Final
 
@@ -14,7 +13,7 @@ from .cli_output import Exit, Facts, Screen
 from .cli_service import add_link_arguments, add_output_arguments, link_policy
 from .errors import ConfigurationError
 from .journal import Entry, Journal
-from .verdicts import collect_failed_rows, failed_leads, verdicts_of
+from .verdicts import collect_failed_rows, failed_leads, lists_of, totals_of, verdicts_of
 
 __all__ = ["FAILED_KEYS", "add_arguments", "run"]
 
@@ -120,15 +119,14 @@ class _Found:
         self.missing = missing
         settled = [entry for entry in entries if entry.settlement.result is not None]
         self.verdicts = verdicts_of(entries)
-        self.not_added = sum(verdict.not_added for verdict in self.verdicts)
-        self.untold = sum(verdict.untold for verdict in self.verdicts)
-        self.lists = Counter((entry.failed_file or "open").partition(":")[0] for entry in settled)
+        self.totals = totals_of(self.verdicts)
+        self.lists = lists_of(entries)
         self._failed = [entry for entry in settled if (entry.failed_file or "").startswith(("refused", "failed"))]
 
     @property
     def complete(self) -> bool:
         """Whether every row that was not added is there, and its row in the input known."""
-        known = not (self.missing or self.untold or self.unmatched or self.rows < self.not_added)
+        known = not (self.missing or self.totals.untold or self.unmatched or self.rows < self.totals.not_added)
         return known and not _INCOMPLETE & self.lists.keys()
 
     def complaints(self) -> Iterator[str]:
@@ -152,9 +150,9 @@ class _Found:
         return {
             "rows": self.rows,
             "unmatched": self.unmatched,
-            "rows_not_added": self.not_added,
-            "rows_without_verdict": self.untold,
-            "batches_failed": sum(verdict.failed for verdict in self.verdicts),
+            "rows_not_added": self.totals.not_added,
+            "rows_without_verdict": self.totals.untold,
+            "batches_failed": self.totals.failed,
             "lists": dict(self.lists),
             "lists_failed": [
                 {"first_row": entry.first_row, "last_row": entry.last_row, "reason": entry.failed_file}
@@ -167,7 +165,7 @@ class _Found:
 def _facts(found: _Found, out: str) -> Facts:
     return [
         ("written to", out),
-        ("failed rows", f"{found.rows:,} of {found.not_added:,} that were not added, as callbacks say"),
+        ("failed rows", f"{found.rows:,} of {found.totals.not_added:,} that were not added, as callbacks say"),
         ("without a row of the input", f"{found.unmatched:,}"),
         ("their lists", ", ".join(f"{count:,} {state}" for state, count in found.lists.items()) or "none"),
     ]

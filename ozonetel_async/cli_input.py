@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from .errors import ConfigurationError
+from .rejects import is_same_file
 from .sources import CsvRows, read_csv
 
 __all__ = ["add_file_arguments", "check_other_files", "open_rows"]
@@ -47,5 +47,5 @@ def open_rows(args: argparse.Namespace) -> CsvRows:
 def check_other_files(option: str, path: str | None, precious: dict[str, str | None]) -> None:
     """Raise ``ConfigurationError`` when ``path``, to be written, is one of the ``precious`` files, by what they are."""
     for name, other in precious.items():
-        if path is not None and other is not None and os.path.realpath(path) == os.path.realpath(other):
+        if path is not None and other is not None and is_same_file(path, other):
             raise ConfigurationError(f"{option} names the {name}, which would be overwritten; name another one")

@@ -16,7 +16,7 @@ from .cli_report import show_verdicts, verdict_facts
 from .cli_service import add_output_arguments
 from .cli_watch import count_rows
 from .journal import Entry, Journal
-from .verdicts import verdicts_of
+from .verdicts import lists_of, totals_of, verdicts_of
 
 __all__ = ["STATUS_KEYS", "add_arguments", "run"]
 
@@ -126,8 +126,8 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
 async def _read(journal: Journal, path: str) -> _Status:
     header, entries, unsettled = await journal.header(), await journal.entries(), await journal.unsettled()
     changed, failed_rows = await journal.run(_read_figures)
-    settled = [entry for entry in entries if entry.settlement.result is not None]
     verdicts = verdicts_of(entries)
+    totals = totals_of(verdicts)
     overdue = sum(entry.settlement.lost for entry in entries)
     file = None if header.source is None else header.source.get("path")
     return _Status(
@@ -143,17 +143,17 @@ async def _read(journal: Journal, path: str) -> _Status:
         batches=_batches_by_state(entries),
         rows_in_doubt=sum(entry.rows for entry in entries if entry.state in ("sent", "unknown")),
         in_doubt=[_doubt(entry) for entry in entries if entry.state in ("sent", "unknown")],
-        callbacks={"settled": len(settled), "waiting": max(0, unsettled - overdue), "overdue": overdue},
-        rows_added=sum(verdict.added for verdict in verdicts),
-        rows_not_added=sum(verdict.not_added for verdict in verdicts),
-        rows_without_verdict=sum(verdict.untold for verdict in verdicts),
-        batches_failed=sum(verdict.failed for verdict in verdicts),
+        callbacks={"settled": len(verdicts), "waiting": max(0, unsettled - overdue), "overdue": overdue},
+        rows_added=totals.added,
+        rows_not_added=totals.not_added,
+        rows_without_verdict=totals.untold,
+        batches_failed=totals.failed,
         verdicts=[
             _Said(verdict.index, verdict.first_row, verdict.last_row, verdict.untold, verdict.text)
             for verdict in verdicts
             if verdict.text is not None
         ],
-        lists=dict(Counter((entry.failed_file or "open").partition(":")[0] for entry in settled)),
+        lists=dict(lists_of(entries)),
         failed_rows=failed_rows,
     )
 

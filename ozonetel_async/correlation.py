@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import reduce
 from hashlib import sha256
 from typing import Final, Literal, TypeAlias
-from urllib.parse import unquote, urlunsplit
+from urllib.parse import SplitResult, unquote, urlunsplit
 
 from msgspec import Struct, json
 from msgspec.structs import replace
@@ -34,6 +34,7 @@ __all__ = [
     "SettlementEvent",
     "TimedOut",
     "callback_url",
+    "check_base",
     "dump",
     "load",
     "new_token",
@@ -70,14 +71,20 @@ def callback_url(base: str, token: str) -> str:
     ------
     ConfigurationError: one of them is not that.
     """
+    parts = check_base(base)
+    if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+        raise ConfigurationError("the token of a callback URL must come from new_token()")
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{token}"))
+
+
+def check_base(base: str) -> SplitResult:
+    """The parts of a receiver's public URL; raises ``ConfigurationError`` when no token could be added to it."""
     parts = split_url(base)
     if parts is None:
         raise ConfigurationError("callback_url is not a URL; right would be https://host/path in ASCII")
     if "@" in parts.netloc or parts.fragment:
         raise ConfigurationError("callback_url must have no user name, password or fragment: they would not reach us")
-    if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
-        raise ConfigurationError("the token of a callback URL must come from new_token()")
-    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{token}"))
+    return parts
 
 
 def token_of(path: object, query: object = "") -> str | None:
@@ -253,7 +260,7 @@ def _overdue(state: Settlement, event: SettlementEvent) -> Settlement:
 
 
 def _settle_or_overdue(state: Settlement, event: SettlementEvent) -> Settlement:
-    state = replace(state, overdue=True)
+    state = _overdue(state, event)
     # Of a resent batch only; the callback of another sending is better than none.
     return _accept(replace(state, held=state.held[1:]), Called(state.held[0])) if state.held else state
 

@@ -192,7 +192,9 @@ class Journal:
 
     async def body(self, index: int, token: str | None = None) -> tuple[bytes, str | None]:
         """A batch's encoded bulkData and its callback token; ``token`` becomes that of a batch without one."""
-        return await self._store.run(lambda db: _read_body(db, self.path, index, token))
+        if token is not None:
+            await self._store.run(lambda db: _give_token(db, index, token))
+        return await self._store.read(lambda db: _read_body(db, self.path, index))
 
     async def plan(self, batch: Batch, invalid: Iterable[int], token: str | None, *, sent: bool = False) -> None:
         """Write a batch ahead of its sending; only then may it be sent.
@@ -330,11 +332,13 @@ def _read_header(db: sqlite3.Connection) -> Header:
     return msgspec.json.decode(values[0][0] if values else "", type=Header)
 
 
-def _read_body(db: sqlite3.Connection, path: Path, index: int, fresh: str | None = None) -> tuple[bytes, str | None]:
+def _give_token(db: sqlite3.Connection, index: int, token: str) -> None:
+    values = (token, token_hash(token), index)
+    db.execute("UPDATE batches SET token = ?, token_hash = ? WHERE id = ? AND token IS NULL", values)
+
+
+def _read_body(db: sqlite3.Connection, path: Path, index: int) -> tuple[bytes, str | None]:
     ((digest, token),) = db.execute("SELECT digest, token FROM batches WHERE id = ?", (index,)).fetchall()
-    if token is None and fresh is not None:
-        token = fresh
-        db.execute("UPDATE batches SET token = ?, token_hash = ? WHERE id = ?", (token, token_hash(token), index))
     body = next((row[0] for row in db.execute("SELECT body FROM bodies WHERE id = ?", (index,))), None)
     if not isinstance(body, bytes) or _digest(body) != digest:
         raise _damaged(path, f"the body of batch {index} is not what was written")
@@ -417,9 +421,10 @@ def _set_state(
 
 
 def _mark(db: sqlite3.Connection, index: int, state: Literal["pending", "sent"]) -> None:
-    in_doubt = db.execute("SELECT 1 FROM batches WHERE id = ? AND state IN ('sent', 'unknown')", (index,)).fetchall()
+    in_doubt = "SELECT 1 FROM batches WHERE id = ? AND state IN ('sent', 'unknown')"
+    again = state == "sent" and db.execute(in_doubt, (index,)).fetchall()
     _set_state(db, index, state)
-    if state == "sent" and in_doubt:
+    if again:
         _happened(db, index, Resent())
 
 
@@ -435,10 +440,8 @@ def _happened(db: sqlite3.Connection, index: int, event: SettlementEvent) -> Non
     settlement = settle(earlier, event)
     if state == "refused" and settlement.result is not None and not settlement.result.succeeded:
         return  # as the service said; the verdict to come is that of the next time it is sent
-    db.execute(
-        "UPDATE batches SET settlement = ?, settled = ? WHERE id = ?",
-        (dump(settlement), settlement.result is not None, index),
-    )
+    values = (dump(settlement), settlement.result is not None, index)
+    db.execute("UPDATE batches SET settlement = ?, settled = ? WHERE id = ?", values)
     if earlier.result is not None and settlement.result != earlier.result:
         # The list of rows that was fetched is of a sending that found the rows there.
         db.execute("UPDATE batches SET failed_file = NULL WHERE id = ?", (index,))

@@ -10,7 +10,7 @@ from os import PathLike
 from .errors import ConfigurationError
 from .models import InvalidRow, Lead, Row
 
-__all__ = ["Rejects"]
+__all__ = ["Rejects", "is_same_file"]
 
 
 class Rejects:
@@ -31,7 +31,7 @@ class Rejects:
         if not isinstance(path, str | PathLike):
             raise ConfigurationError(f"rejects must be the path of a file, got {type(path).__name__}")
         source = getattr(leads, "path", None)
-        if isinstance(source, str | PathLike) and _is_same(source, path):
+        if isinstance(source, str | PathLike) and is_same_file(source, path):
             raise ConfigurationError("rejects: this is the input itself; name another file")
         try:
             # backslashreplace: half a surrogate pair is a common reason for being in here, and UTF-8 cannot hold it.
@@ -50,7 +50,8 @@ class Rejects:
         self._file.close()
 
 
-def _is_same(source: str | PathLike[str], path: str | PathLike[str]) -> bool:
+def is_same_file(source: str | PathLike[str], path: str | PathLike[str]) -> bool:
+    """Whether two names are one file's, or would be if it were there."""
     try:
         return os.path.samefile(source, path)  # whatever it is called
     except (OSError, ValueError):  # one of them is not there

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from msgspec import Struct
 
 from .chunking import Batch
-from .correlation import callback_url as url_for
-from .correlation import new_token
+from .correlation import check_base
 from .dispatch import FATAL, Call, Dispatcher, check_turn
 from .errors import (
     ConfigurationError,
@@ -89,7 +88,7 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"stop must be an asyncio.Event, got {type(self.stop).__name__}")
         check_turn(self.queue_priority, None)
         if self.journal is not None and self.callback_url is not None:
-            url_for(self.callback_url, new_token())
+            check_base(self.callback_url)
         patience = self.callback_timeout
         if patience is None:
             return

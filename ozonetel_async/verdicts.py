@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from functools import partial
 from os import PathLike
@@ -26,7 +26,17 @@ from .matching import Match, PhoneIndex
 from .models import FailedLead, UploadReport
 from .store import connect, explain
 
-__all__ = ["CollectReport", "Verdict", "add_verdicts", "collect_failed_rows", "failed_leads", "verdicts_of"]
+__all__ = [
+    "CollectReport",
+    "Totals",
+    "Verdict",
+    "add_verdicts",
+    "collect_failed_rows",
+    "failed_leads",
+    "lists_of",
+    "totals_of",
+    "verdicts_of",
+]
 
 Fetch: TypeAlias = Callable[[SecretUrl, LinkPolicy], AsyncGenerator[bytes]]
 _Value: TypeAlias = str | int | float | bool | None
@@ -62,6 +72,28 @@ class Verdict(Struct, frozen=True):
 def verdicts_of(entries: Iterable[Entry]) -> list[Verdict]:
     """The verdicts on those of the batches that are settled."""
     return [_verdict(entry, entry.settlement.result) for entry in entries if entry.settlement.result is not None]
+
+
+class Totals(NamedTuple):
+    """Rows and batches of several verdicts together."""
+
+    added: int
+    not_added: int
+    untold: int
+    failed: int
+
+
+def totals_of(verdicts: Sequence[Verdict]) -> Totals:
+    """The rows added, not added and untold, and the batches whose job failed."""
+    added, not_added, untold, failed = (sum(getattr(verdict, name) for verdict in verdicts) for name in Totals._fields)
+    return Totals(added, not_added, untold, failed)
+
+
+def lists_of(entries: Iterable[Entry]) -> Counter[str]:
+    """How many of the settled batches' lists of failed rows are in which state; ``"open"`` was not looked at yet."""
+    return Counter(
+        (entry.failed_file or "open").partition(":")[0] for entry in entries if entry.settlement.result is not None
+    )
 
 
 def _verdict(entry: Entry, result: JobResult) -> Verdict:
@@ -295,6 +327,7 @@ async def add_verdicts(report: UploadReport, journal: Journal) -> None:
     """
     entries = {entry.index: entry for entry in await journal.entries()}
     verdicts = {verdict.index: verdict for verdict in verdicts_of(entries.values())}
+    totals = totals_of([*verdicts.values()])
     for place, batch in enumerate(report.batches):
         entry = entries.get(batch.index)
         if batch.outcome != "accepted" and entry is not None and entry.state == "accepted":
@@ -305,9 +338,9 @@ async def add_verdicts(report: UploadReport, journal: Journal) -> None:
         if batch.index in verdicts and verdicts[batch.index].text is not None:
             report.batches[place] = replace(report.batches[place], verdict=verdicts[batch.index].text)
     report.batches_settled = len(verdicts)
-    report.batches_failed = sum(verdict.failed for verdict in verdicts.values())
+    report.batches_failed = totals.failed
     report.batches_overdue = await journal.unsettled()
-    report.rows_added = sum(verdict.added for verdict in verdicts.values())
-    report.rows_not_added = sum(verdict.not_added for verdict in verdicts.values())
-    report.rows_without_verdict = sum(verdict.untold for verdict in verdicts.values())
+    report.rows_added = totals.added
+    report.rows_not_added = totals.not_added
+    report.rows_without_verdict = totals.untold
     report.read_failed = partial(failed_leads, journal.path)

@@ -46,6 +46,15 @@ def simulator() -> Iterator[Simulator]:
         yield running
 
 
+@contextlib.contextmanager
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """A simulator without limits, its account in the environment."""
+    with Simulator.in_thread(limits={"bulk": 0, "dial_status": 0, "schedule": 0}) as running:
+        for name, value in {**account(running), "OZONETEL_DIALER_URL": running.dialer_url}.items():
+            monkeypatch.setenv(name, value)
+        yield running
+
+
 def account(simulator: Simulator) -> dict[str, str]:
     return {
         "OZONETEL_API_KEY": simulator.api_key,

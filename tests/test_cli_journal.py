@@ -37,7 +37,7 @@ from ozonetel_async.links import LinkPolicy
 from ozonetel_async.sources import read_csv
 from ozonetel_async.testing import Fault, Simulator
 
-from .test_cli import KEY, Queue, account, leads_file, process, wait_until
+from .test_cli import KEY, Queue, account, leads_file, process, serving, wait_until
 
 Output = pytest.CaptureFixture[str]
 PHONE = re.compile(r"(?<!\d)\d{12}(?!\d)")
@@ -54,9 +54,7 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
     """A simulator without limits, its account in the environment."""
-    with Simulator.in_thread(limits={"bulk": 0, "dial_status": 0, "schedule": 0}) as running:
-        for name, value in {**account(running), "OZONETEL_DIALER_URL": running.dialer_url}.items():
-            monkeypatch.setenv(name, value)
+    with serving(monkeypatch) as running:
         yield running
 
 
@@ -596,6 +594,7 @@ async def test_a_sink_opens_its_journal_once_it_is_there(tmp_path: Path, monkeyp
 
 def test_a_journal_is_not_overwritten(leads: str, simulator: Simulator, tmp_path: Path, capsys: Output) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "x.journal")
+    (tmp_path / "hard.csv").hardlink_to(tmp_path / "leads.csv")
     assert main([*UPLOAD, "--limit", "50/1", "-q"]) == Exit.OK
     before = (tmp_path / "x.journal").read_bytes()
     for command in (
@@ -604,9 +603,10 @@ def test_a_journal_is_not_overwritten(leads: str, simulator: Simulator, tmp_path
         ["resume", "x.journal", "--rejects", "leads.csv"],
         ["failed-rows", "x.journal", "--out", "link.csv"],
         ["failed-rows", "x.journal", "--out", "leads.csv"],
+        ["failed-rows", "x.journal", "--out", "hard.csv"],
     ):
         assert main(command) == Exit.USAGE
-    assert shown(capsys)[1].count("would be overwritten") == 5
+    assert shown(capsys)[1].count("would be overwritten") == 6
     assert (tmp_path / "x.journal").read_bytes() == before
     assert len((tmp_path / "leads.csv").read_text().splitlines()) == 3_001
 

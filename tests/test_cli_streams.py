@@ -21,7 +21,7 @@ from ozonetel_async.cli_output import Exit, Screen
 from ozonetel_async.journal import Journal
 from ozonetel_async.testing import Fault, Simulator
 
-from .test_cli import account, leads_file, process, wait_until
+from .test_cli import leads_file, process, serving, wait_until
 from .test_cli_journal import TOKEN, make_journal
 
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
@@ -42,9 +42,7 @@ def workplace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-    with Simulator.in_thread(limits={"bulk": 0, "dial_status": 0, "schedule": 0}) as running:
-        for name, value in {**account(running), "OZONETEL_DIALER_URL": running.dialer_url}.items():
-            monkeypatch.setenv(name, value)
+    with serving(monkeypatch) as running:
         yield running
 
 

@@ -138,6 +138,14 @@ def refusal(*, apply: bool) -> Fault:
     return Fault.status(200, apply=apply, body=body, content_type="application/json")
 
 
+async def silent(count: int, asked_for_more: asyncio.Event) -> AsyncIterator[Row]:
+    """So many rows, and then neither another one nor an end."""
+    for row in rows(count):
+        yield row
+    asked_for_more.set()
+    await asyncio.Event().wait()
+
+
 async def stop_after(
     client: OzonetelClient, path: Path, accepted: int, source: Any = None, **options: Any
 ) -> UploadReport:
@@ -272,16 +280,8 @@ async def test_asked_before_the_first_row_nothing_is_taken_and_nothing_sent(
 async def test_asked_while_the_input_has_no_row_yet_it_stops_waiting(
     client: OzonetelClient, sim: Simulator, path: Path
 ) -> None:
-    asked_for_rows = asyncio.Event()
-
-    async def silent() -> AsyncIterator[Row]:
-        for row in rows(700):
-            yield row
-        asked_for_rows.set()
-        await asyncio.Event().wait()
-
-    stop = asyncio.Event()
-    upload = asyncio.create_task(client.upload("Diwali", silent(), journal=path, stop=stop))
+    asked_for_rows, stop = asyncio.Event(), asyncio.Event()
+    upload = asyncio.create_task(client.upload("Diwali", silent(700, asked_for_rows), journal=path, stop=stop))
     await asked_for_rows.wait()
     await sim.wait_for(lambda: sim.writes_applied("bulk") == 1)
     stop.set()
@@ -314,16 +314,8 @@ async def test_asked_while_the_journaled_is_compared_each_batch_is_what_it_was(
     if fault is not None:
         sim.inject("bulk", fault, times=None)
     await client.upload("Diwali", rows(), journal=path)
-    asked_for_rows = asyncio.Event()
-
-    async def silent() -> AsyncIterator[Row]:
-        for row in rows(1_100):
-            yield row
-        asked_for_rows.set()
-        await asyncio.Event().wait()
-
-    stop = asyncio.Event()
-    upload = asyncio.create_task(client.upload("Diwali", silent(), journal=path, stop=stop))
+    asked_for_rows, stop = asyncio.Event(), asyncio.Event()
+    upload = asyncio.create_task(client.upload("Diwali", silent(1_100, asked_for_rows), journal=path, stop=stop))
     await asked_for_rows.wait()
     stop.set()
     report = await upload
