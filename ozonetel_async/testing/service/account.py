@@ -16,14 +16,7 @@ from ..log import LoggedRequest
 from ..settings import Settings
 from .answers import Answer
 from .fields import NAME, PHONE
-from .state import (
-    SAME_NUMBER,
-    Campaign,
-    DoNotDisturb,
-    Routing,
-    StoredLead,
-    TokenDesk,
-)
+from .state import SAME_NUMBER, Campaign, DoNotDisturb, Routing, StoredLead, TokenIssuer
 
 __all__ = ["Account", "Call", "Check", "first_complaint"]
 
@@ -33,13 +26,12 @@ _ACTIONS = {"start": True, "stop": False}
 class Call(Struct):
     """One request on its way through the checks, which fill in what they find.
 
-    Parameters
-    ----------
-    record: its entry in the log.
-    headers: its headers.
-    params: its decoded parameters; None when a JSON body was no JSON object.
-    callback_fault: what is to befall the callback it leads to.
-    campaign, lead: what it is about, once known.
+    Attributes:
+        record: its entry in the log.
+        headers: its headers.
+        params: its decoded parameters; None when a JSON body was no JSON object.
+        callback_fault: what is to befall the callback it leads to.
+        campaign, lead: what it is about, once known.
     """
 
     record: LoggedRequest
@@ -77,10 +69,10 @@ class Account:
         self.settings = settings
         self.random = random
         self.clock = clock
-        self.zone = ZoneInfo(settings.zone)
+        self.timezone = ZoneInfo(settings.timezone)
         self.campaigns: dict[str, Campaign] = {}
         self.dnd = DoNotDisturb()
-        self.tokens = TokenDesk(settings.token_life, settings.replaced_token_message, clock)
+        self.tokens = TokenIssuer(settings.token_life, settings.replaced_token_message, clock)
         self._transactions = 0
         self._messages = 0
 
@@ -112,7 +104,7 @@ class Account:
 
     def now(self) -> datetime:
         """The platform's time, without its zone."""
-        return datetime.now(self.zone).replace(tzinfo=None)
+        return datetime.now(self.timezone).replace(tzinfo=None)
 
     def stamp(self) -> str:
         """The platform's time as its own text."""

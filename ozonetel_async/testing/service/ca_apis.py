@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .account import (
-    Account,
-    Call,
-    Check,
-    first_complaint,
-)
+from .account import Account, Call, Check, first_complaint
 from .answers import (
     AGENT_MISSING,
     AGENT_UNKNOWN,
@@ -42,12 +37,7 @@ from .answers import (
     answer,
     say,
 )
-from .fields import (
-    flag,
-    moment,
-    priority,
-    text,
-)
+from .fields import flag, moment, priority, text
 from .state import Campaign, StoredLead
 
 __all__ = [

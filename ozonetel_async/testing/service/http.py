@@ -20,14 +20,9 @@ from ..window import RateWindow
 from .account import Account, Call
 from .answers import Answer, refusal, say
 from .jobs import Jobs
-from .routes import (
-    Route,
-    Service,
-    find_route,
-    read_params,
-)
+from .routes import Route, Service, find_route, read_params
 
-__all__ = ["Front"]
+__all__ = ["HttpServer"]
 
 _MAX_BODY = 256 * 2**20
 _MAX_LINE = 64 * 2**20
@@ -66,7 +61,7 @@ def _windows(settings: Settings) -> dict[str, RateWindow]:
     return windows
 
 
-class Front:
+class HttpServer:
     """The web server in front of the service."""
 
     def __init__(

@@ -28,19 +28,9 @@ from .answers import (
     answer,
     say,
 )
-from .bulk_data import (
-    Table,
-    complaint_of,
-    lead_of,
-    read_table,
-)
+from .bulk_data import Table, complaint_of, lead_of, read_table
 from .ca_apis import mode_complaint
-from .fields import (
-    flag,
-    moment,
-    text,
-    within,
-)
+from .fields import flag, moment, text, within
 from .jobs import Job
 from .state import Campaign, StoredLead
 
