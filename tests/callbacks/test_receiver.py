@@ -310,10 +310,10 @@ async def test_nothing_sensitive_is_logged(caplog: pytest.LogCaptureFixture) -> 
 @pytest.mark.parametrize(
     "options",
     [
-        {"zone": "Nowhere/Land"},
-        {"zone": ""},
-        {"zone": "Asia"},
-        {"zone": None},
+        {"timezone": "Nowhere/Land"},
+        {"timezone": ""},
+        {"timezone": "Asia"},
+        {"timezone": None},
         {"max_bytes": 0},
         {"max_bytes": "1"},
         {"timeout": 0},

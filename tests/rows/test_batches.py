@@ -34,7 +34,7 @@ class Run:
         self.invalid: list[InvalidRow] = []
         self.originals: list[object] = []
         self.batches: list[Batch] = []
-        defaults: dict[str, Any] = {"dialect": Dialect(), "zone": ZONE, "now": NOW, "on_invalid": self._note}
+        defaults: dict[str, Any] = {"dialect": Dialect(), "timezone": ZONE, "now": NOW, "on_invalid": self._note}
         self.chunker = Chunker(**(defaults | options))
 
     def _note(self, verdict: InvalidRow, row: object) -> None:

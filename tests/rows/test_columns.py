@@ -290,7 +290,7 @@ def test_the_services_own_columns_are_fine(layout: Layout) -> None:
 
 
 def checked(lead: Lead, **options: Any) -> Mapping[str, Any]:
-    defaults: dict[str, Any] = {"dialect": Dialect(), "zone": ZONE, "now": NOW}
+    defaults: dict[str, Any] = {"dialect": Dialect(), "timezone": ZONE, "now": NOW}
     return check_lead(lead, **(defaults | options))
 
 
