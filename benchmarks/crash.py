@@ -30,8 +30,8 @@ from pathlib import Path
 from aiohttp import web
 
 from ozonetel_async import Limits, OzonetelClient, RateLimit, RetryPolicy, Timeouts
-from ozonetel_async.journal_folder import JournalFolder
-from ozonetel_async.receiver import CallbackReceiver
+from ozonetel_async.callbacks.receiver import CallbackReceiver
+from ozonetel_async.journal.folder import JournalFolder
 from ozonetel_async.testing import Fault, Simulator
 
 WINDOW = 0.1

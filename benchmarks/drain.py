@@ -35,7 +35,7 @@ from aiohttp import ClientSession, TCPConnector, web
 from aiolimiter import AsyncLimiter
 
 from ozonetel_async.config import RateLimit
-from ozonetel_async.scheduler import RateQueue, Slot
+from ozonetel_async.sending.queue import RateQueue, Slot
 
 KINDS = ("sliding", "calendar", "first_request", "token_bucket")
 ALLOWED = 1.03

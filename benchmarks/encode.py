@@ -33,10 +33,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from ozonetel_async.chunking import Chunker, check_lead
 from ozonetel_async.config import Dialect
 from ozonetel_async.models import Lead
-from ozonetel_async.sources import read_csv
+from ozonetel_async.rows.batches import Chunker, check_lead
+from ozonetel_async.rows.csv_file import read_csv
 
 COLUMNS = ("PhoneNumber", "Name", "Priority", "ExpiryDate", "AgentId", "skill")
 ZONE = ZoneInfo("Asia/Kolkata")

@@ -17,9 +17,14 @@ from collections.abc import Callable
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
-from ozonetel_async.callbacks import parse_callback
-from ozonetel_async.correlation import callback_url, new_token, token_of, verify
+from ozonetel_async.callbacks.results import parse_callback
 from ozonetel_async.errors import CallbackError
+from ozonetel_async.journal.settlement import (
+    callback_url,
+    new_token,
+    token_of,
+    verify,
+)
 
 ZONE = ZoneInfo("Asia/Kolkata")
 GOOD = {

@@ -28,7 +28,7 @@ from pathlib import Path
 from aiolimiter import AsyncLimiter
 
 from ozonetel_async.config import RateLimit
-from ozonetel_async.scheduler import RateQueue
+from ozonetel_async.sending.queue import RateQueue
 
 CONTENDERS = ("aiolimiter", "RateQueue")
 PARKED = 50_000

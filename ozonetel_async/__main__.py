@@ -5,7 +5,7 @@ def main() -> int:
     """Run the command line; the exit code."""
     try:
         # The client and aiohttp with it take a good part of a second to load.
-        from .cli import main as run
+        from .cli.main import main as run
 
         return run()
     except KeyboardInterrupt:

@@ -1,7 +1,14 @@
 """Every public name in one place; the package itself hands them out on first use."""
 
-from .client import OzonetelClient, QueueFigures
-from .config import Dialect, Limits, RateLimit, RetryPolicy, Timeouts
+from .client.client import OzonetelClient, QueueFigures
+from .client.legacy import LegacyClient
+from .config import (
+    Dialect,
+    Limits,
+    RateLimit,
+    RetryPolicy,
+    Timeouts,
+)
 from .errors import (
     AuthenticationError,
     AuthModeError,
@@ -20,7 +27,6 @@ from .errors import (
     RateLimitedError,
     RequestRejectedError,
 )
-from .legacy import LegacyClient
 from .models import (
     BatchReceipt,
     BatchResult,
@@ -33,7 +39,7 @@ from .models import (
     ScheduleResult,
     UploadReport,
 )
-from .sources import read_csv
+from .rows.csv_file import read_csv
 
 __all__ = [
     "AuthModeError",

@@ -31,7 +31,7 @@ ORDER = (
     # callbacks
     *("callback_bodies", "callbacks", "correlation", "phones", "failed_rows", "matching"),
     # time, sockets, disks
-    *("pace", "window", "scheduler", "transport", "auth", "dispatch"),
+    *("pace", "scheduler", "transport", "auth", "dispatch"),
     *("wal", "store", "journal", "journal_folder", "ledger"),
     # verbs
     *("rejects", "upload", "schedule", "legacy"),

@@ -19,8 +19,8 @@ from fastapi import FastAPI
 
 import ozonetel_async
 from ozonetel_async import CallbackError, OzonetelClient, OzonetelError, public
-from ozonetel_async.cli import COMMANDS, make_parser
-from ozonetel_async.cli_output import Exit
+from ozonetel_async.cli.main import COMMANDS, make_parser
+from ozonetel_async.cli.screen import Exit
 from ozonetel_async.config import DEFAULT_BASE_URL, DEFAULT_DIALER_URL
 from ozonetel_async.testing import Simulator
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .faults import Fault, FaultRule
-    from .record import LoggedCallback, LoggedRequest
+    from .log import LoggedCallback, LoggedRequest
+    from .service.state import Campaign, StoredLead
     from .settings import FailedFile, Settings
     from .simulator import Simulator, serve
-    from .state import Campaign, StoredLead
     from .window import RateWindow, worst_window
 
 __all__ = [
@@ -33,16 +33,16 @@ __all__ = [
 ]
 
 _HOME = {
-    "Campaign": "state",
+    "Campaign": "service.state",
     "FailedFile": "settings",
     "Fault": "faults",
     "FaultRule": "faults",
-    "LoggedCallback": "record",
-    "LoggedRequest": "record",
+    "LoggedCallback": "log",
+    "LoggedRequest": "log",
     "RateWindow": "window",
     "Settings": "settings",
     "Simulator": "simulator",
-    "StoredLead": "state",
+    "StoredLead": "service.state",
     "serve": "simulator",
     "worst_window": "window",
 }

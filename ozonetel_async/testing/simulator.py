@@ -9,15 +9,20 @@ from random import Random
 from types import TracebackType
 from typing import Literal, Self, Unpack
 
-from .account import Account
-from .callback import Courier
 from .faults import Fault, FaultPlan, FaultRule
-from .front import Front
-from .jobs import Files, Job, Jobs
-from .record import EndpointFigures, LoggedCallback, LoggedRequest
-from .service import Service
+from .log import EndpointFigures, LoggedCallback, LoggedRequest
+from .service.account import Account
+from .service.callbacks import Courier
+from .service.http import Front
+from .service.jobs import Files, Job, Jobs
+from .service.routes import Service
+from .service.state import (
+    Campaign,
+    DoNotDisturb,
+    Routing,
+    TokenDesk,
+)
 from .settings import Settings, SimulatorOptions
-from .state import Campaign, DoNotDisturb, Routing, TokenDesk
 from .thread import InThread
 from .window import RateWindow, worst_window
 

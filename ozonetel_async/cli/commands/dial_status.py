@@ -1,0 +1,180 @@
+"""``ozonetel dial-status``: ask for an export, wait for its callback, save what it brings."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import BinaryIO, Final, Literal
+
+from msgspec import Struct, json
+
+from ...callbacks.receiver import CallbackReceiver
+from ...callbacks.results import ExportResult
+from ...client.client import OzonetelClient
+from ...downloads.fetch import fetch
+from ...downloads.links import DownloadError, LinkPolicy
+from ...errors import ConfigurationError, redact
+from ...models import Lead
+from ..connection import (
+    add_link_arguments,
+    add_output_arguments,
+    add_service_arguments,
+    connect,
+    link_policy,
+    simulated,
+)
+from ..listen import Address, address, listening
+from ..screen import (
+    Exit,
+    OutputError,
+    ResultFile,
+    Screen,
+)
+from .simulate import seconds
+
+__all__ = ["EXPORT_KEYS", "add_arguments", "run"]
+
+_ANYWHERE: Final = Address("127.0.0.1", 0)
+_PATIENCE: Final = 600.0
+_SIMULATED_LEADS: Final = 3
+
+EXPORT_KEYS: Final[Mapping[str, str]] = {
+    "campaign": "its name",
+    "unique_id": "the export's id; empty when the callback did not tell it",
+    "succeeded": "whether the service could make the export",
+    "message": "the service's text",
+    "out": "the file written, or null",
+    "kind": "what is in it: file (the export behind the callback's link) or fields (JSON of the callback), or null",
+    "bytes": "its size",
+    "error": "why the export could not be had, or null",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``ozonetel dial-status``."""
+    parser.add_argument("-c", "--campaign", required=True, help="the campaign")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="where the export goes, or the callback's fields as JSON if it has no link",
+    )
+    parser.add_argument("--callback-base", metavar="URL", help="public URL that leads to --listen")
+    parser.add_argument("--listen", type=address, metavar="HOST:PORT", help="where to take the callback in")
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=_PATIENCE,
+        metavar="SECONDS",
+        help="how long to wait for the callback (default: %(default)g)",
+    )
+    chosen = parser.add_argument_group("which leads")
+    chosen.add_argument("--since", metavar="TIME", help='such as "2026-01-31 09:00:00", in the platform\'s zone')
+    chosen.add_argument("--until", metavar="TIME", help="likewise")
+    chosen.add_argument(
+        "--sort-by", type=int, choices=(0, 1, 2), default=0, help="what the times mean: 1 created, 2 updated"
+    )
+    chosen.add_argument("--status", choices=("All", "Fail", "Success", "Pending"), default="All")
+    chosen.add_argument(
+        "--dial-status", choices=("All", "Fail", "NoAnswer", "user_disconnected", "answered"), default="All"
+    )
+    chosen.add_argument("--disposition", default="ALL")
+    add_link_arguments(parser)
+    add_service_arguments(parser, "dial_status")
+    parser.add_argument("--dialer-url", help="host of this API; default: OZONETEL_DIALER_URL, else the domestic host")
+    add_output_arguments(parser)
+
+
+async def run(args: argparse.Namespace, screen: Screen) -> int:
+    """Get the export; the exit code."""
+    if not args.simulate and (args.callback_base is None or args.listen is None):
+        raise ConfigurationError("--callback-base and --listen are needed: the service brings the export by a callback")
+    receiver = CallbackReceiver(zone=args.timezone)
+    with screen.file(args.out) as out:
+        async with (
+            listening(args.listen or _ANYWHERE, receiver) as local,
+            simulated(args, args.campaign) as simulator,
+            connect(args, simulator) as client,
+        ):
+            if simulator is not None:
+                for number in range(_SIMULATED_LEADS):
+                    await client.add_lead(args.campaign, Lead(f"+91120000{number:04}", name="Made up"))
+            screen.note(f"taking callbacks in at {local}")
+            result = await _ask(args, client, receiver, args.callback_base or local)
+            saved = await _save(result, link_policy(args), out)
+    return _show(args, screen, result, saved)
+
+
+class _Saved(Struct, frozen=True):
+    """What is in the file, if anything, and why not."""
+
+    kind: Literal["file", "fields"] | None = None
+    size: int = 0
+    error: str | None = None
+
+
+async def _ask(
+    args: argparse.Namespace, client: OzonetelClient, receiver: CallbackReceiver, callback_base: str
+) -> ExportResult:
+    return await client.dial_status(
+        args.campaign,
+        receiver=receiver,
+        callback_base=callback_base,
+        timeout=args.timeout,
+        since=args.since,
+        until=args.until,
+        status=args.status,
+        dial_status=args.dial_status,
+        disposition=args.disposition,
+        sort_by=args.sort_by,
+    )
+
+
+async def _save(result: ExportResult, policy: LinkPolicy, out: ResultFile) -> _Saved:
+    if not result.succeeded:
+        return _Saved(error="the service could not make the export")
+    try:
+        with out.writing() as file:
+            if result.link is None:
+                return _Saved("fields", file.write(json.format(json.encode(dict(result.fields))) + b"\n"))
+            return _Saved("file", await _download(result, policy, file))
+    except DownloadError as failure:
+        return _Saved(error=f"{failure.state}: {failure}")
+    except OutputError as failure:
+        return _Saved(error=str(failure))
+
+
+def _show(args: argparse.Namespace, screen: Screen, result: ExportResult, saved: _Saved) -> int:
+    code = Exit.OK if saved.error is None else Exit.NOT_ALL
+    if args.out != "-":
+        screen.facts(
+            f"Campaign {args.campaign}",
+            [("export", result.unique_id or "without id"), ("message", redact(result.message))]
+            + ([("written to", f"{args.out}, {saved.size:,} bytes")] if saved.kind else []),
+        )
+    if saved.error is not None:
+        screen.complain(saved.error)
+    screen.result(
+        {
+            "campaign": args.campaign,
+            "unique_id": result.unique_id,
+            "succeeded": result.succeeded,
+            "message": redact(result.message),
+            "out": args.out if saved.kind else None,
+            "kind": saved.kind,
+            "bytes": saved.size,
+            "error": saved.error,
+            "exit_code": int(code),
+        }
+    )
+    return code
+
+
+async def _download(result: ExportResult, policy: LinkPolicy, file: BinaryIO) -> int:
+    assert result.link is not None
+    size = 0
+    async with aclosing(fetch(result.link, policy)) as chunks:
+        async for chunk in chunks:
+            size += file.write(chunk)
+    return size

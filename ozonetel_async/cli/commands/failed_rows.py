@@ -1,0 +1,177 @@
+"""``ozonetel failed-rows``: the rows that the service did not add, as a file to repair and upload again."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO, Final
+
+from ...errors import ConfigurationError
+from ...failed_rows.collect import (
+    collect_failed_rows,
+    failed_leads,
+    lists_of,
+    totals_of,
+    verdicts_of,
+)
+from ...journal.journal import Entry, Journal
+from ..arguments import check_other_files
+from ..connection import add_link_arguments, add_output_arguments, link_policy
+from ..screen import Exit, Facts, Screen
+
+__all__ = ["FAILED_KEYS", "add_arguments", "run"]
+
+# Before the lead's own columns; a lead's column of the same name pushes ours aside.
+_COLUMNS: Final = ("row", "reason", "matched", "reported_number")
+_SHOWN: Final = 5
+_INCOMPLETE: Final = frozenset({"open", "expired", "refused", "failed"})
+
+FAILED_KEYS: Final[Mapping[str, str]] = {
+    "journal": "its path",
+    "out": "the file written",
+    "rows": "failed rows in it",
+    "unmatched": "those among them of which it cannot be told which row of the input they are",
+    "rows_not_added": "rows that the service did not add, as callbacks say",
+    "rows_without_verdict": "rows in batches whose callback gave no counts that can be believed",
+    "batches_failed": "batches whose job failed as a whole, as callbacks say",
+    "lists": "settled batches by what became of their list: done, none, open, expired, refused, failed",
+    "lists_failed": "reasons of the lists refused or failed: first_row, last_row, reason",
+    "callbacks_missing": "batches without a callback",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``ozonetel failed-rows``."""
+    parser.add_argument("journal", help="of an upload with callbacks, running or not")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE",
+        help="CSV with row number, reason, how the row was found, the number as reported, and the lead's columns; "
+        '"-" for stdout',
+    )
+    parser.add_argument("--no-fetch", action="store_true", help="write what has been fetched before, fetch nothing")
+    add_link_arguments(parser)
+    add_output_arguments(parser)
+    parser.set_defaults(simulate=False)
+
+
+async def run(args: argparse.Namespace, screen: Screen) -> int:
+    """Fetch what is missing and write the file; the exit code."""
+    if args.out == "-" and args.json:
+        raise ConfigurationError("--json and --out -: only one of them can have stdout; name a file")
+    journal = await Journal.attach(args.journal)
+    try:
+        source = (await journal.header()).source or {}
+        check_other_files("--out", args.out, {"journal": args.journal, "input file": source.get("path")})
+        with screen.file(args.out) as out:
+            if not args.no_fetch:
+                await collect_failed_rows(journal, policy=link_policy(args))
+            entries, missing = await journal.entries(), await journal.unsettled()
+            with out.writing() as file:
+                rows, unmatched = _write(file, args.journal)
+    finally:
+        await journal.close()
+    found = _Found(entries, rows, unmatched, missing)
+    code = Exit.OK if found.complete else Exit.NOT_ALL
+    if args.out != "-":
+        screen.facts(f"Failed rows of {args.journal}", _facts(found, args.out))
+    for text in found.complaints():
+        screen.complain(text)
+    screen.result({"journal": args.journal, "out": args.out, **found.values(), "exit_code": int(code)})
+    return code
+
+
+def _write(file: BinaryIO, journal: str) -> tuple[int, int]:
+    """Write the CSV; how many rows, and how many of them without a row of the input."""
+    names = list(dict.fromkeys(name for lead in failed_leads(journal) for name in lead.lead))
+    own = [_free_name(name, names) for name in _COLUMNS]
+    rows = unmatched = 0
+    text = io.TextIOWrapper(file, "utf-8", newline="")
+    try:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow((*own, *names))
+        for lead in failed_leads(journal):
+            rows += 1
+            unmatched += lead.row is None
+            cells = map(lead.lead.get, names)
+            writer.writerow((lead.row, lead.reason, lead.how, lead.phone, *cells))
+    finally:
+        text.detach()  # writes out what is buffered, and leaves the closing to whoever opened the file
+    return rows, unmatched
+
+
+def _free_name(name: str, taken: list[str]) -> str:
+    while name in taken:
+        name = f"_{name}"
+    return name
+
+
+class _Found:
+    """What is known of an upload's failed rows, and what is missing.
+
+    Parameters
+    ----------
+    entries: its batches.
+    rows, unmatched: failed rows that have been fetched, and those of them without a row of the input.
+    missing: batches without a callback.
+    """
+
+    def __init__(self, entries: list[Entry], rows: int, unmatched: int, missing: int) -> None:
+        self.rows = rows
+        self.unmatched = unmatched
+        self.missing = missing
+        settled = [entry for entry in entries if entry.settlement.result is not None]
+        self.verdicts = verdicts_of(entries)
+        self.totals = totals_of(self.verdicts)
+        self.lists = lists_of(entries)
+        self._failed = [entry for entry in settled if (entry.failed_file or "").startswith(("refused", "failed"))]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row that was not added is there, and its row in the input known."""
+        known = not (self.missing or self.totals.untold or self.unmatched or self.rows < self.totals.not_added)
+        return known and not _INCOMPLETE & self.lists.keys()
+
+    def complaints(self) -> Iterator[str]:
+        """What is missing, one line each."""
+        if self.missing:
+            yield f"{self.missing:,} batches have no callback yet"
+        said = [verdict for verdict in self.verdicts if verdict.text is not None]
+        for verdict in said[:_SHOWN]:
+            yield f"rows {verdict.first_row} to {verdict.last_row}: the callback said: {verdict.text}"
+        if len(said) > _SHOWN:
+            yield f"{len(said) - _SHOWN:,} more callbacks like these; status --json tells all of them"
+        if self.lists["expired"]:
+            yield f"{self.lists['expired']:,} lists were not fetched within the 24 hours for which their links work"
+        for entry in self._failed[:_SHOWN]:
+            yield f"rows {entry.first_row} to {entry.last_row}: list {entry.failed_file}"
+        if len(self._failed) > _SHOWN:
+            yield f"{len(self._failed) - _SHOWN:,} more lists could not be fetched; --json tells all of them"
+
+    def values(self) -> dict[str, object]:
+        """All of it as plain values."""
+        return {
+            "rows": self.rows,
+            "unmatched": self.unmatched,
+            "rows_not_added": self.totals.not_added,
+            "rows_without_verdict": self.totals.untold,
+            "batches_failed": self.totals.failed,
+            "lists": dict(self.lists),
+            "lists_failed": [
+                {"first_row": entry.first_row, "last_row": entry.last_row, "reason": entry.failed_file}
+                for entry in self._failed
+            ],
+            "callbacks_missing": self.missing,
+        }
+
+
+def _facts(found: _Found, out: str) -> Facts:
+    return [
+        ("written to", out),
+        ("failed rows", f"{found.rows:,} of {found.totals.not_added:,} that were not added, as callbacks say"),
+        ("without a row of the input", f"{found.unmatched:,}"),
+        ("their lists", ", ".join(f"{count:,} {state}" for state, count in found.lists.items()) or "none"),
+    ]

@@ -1,0 +1,226 @@
+"""``ozonetel schedule``: leads to be dialled at a set time, from a file."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import csv
+import io
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import BinaryIO, Final, Literal, TypeAlias
+
+from ...client.client import OzonetelClient
+from ...errors import ConfigurationError, OzonetelError, redact
+from ...models import ScheduleReport, ScheduleResult
+from ...rows.csv_file import CsvRows
+from ..arguments import add_file_arguments, check_other_files, open_rows
+from ..connection import (
+    add_output_arguments,
+    add_service_arguments,
+    connect,
+    simulated,
+)
+from ..progress import count_rows
+from ..screen import (
+    Exit,
+    Meter,
+    OutputError,
+    Progress,
+    ResultFile,
+    Screen,
+)
+from ..signals import stop_on_signals
+
+__all__ = ["SCHEDULE_KEYS", "TakenRows", "add_arguments", "run"]
+
+ScheduleOutcome: TypeAlias = Literal["accepted", "invalid", "refused", "unknown"]
+_INTERRUPTED: Final = "interrupted"
+_STOPPING: Final = "interrupted: finishing the rows that were taken; once more to leave them"
+_NOT_SENT: Final = "not sent"
+_SHOWN: Final = 5
+_REFRESH: Final = 0.2
+_OUTCOMES: Final[tuple[ScheduleOutcome, ...]] = ("accepted", "invalid", "refused", "unknown")
+
+SCHEDULE_KEYS: Final[Mapping[str, str]] = {
+    "campaign": "its name",
+    "rows": "rows taken from the file",
+    **dict.fromkeys(_OUTCOMES, "rows with this outcome"),
+    "not_accepted": "the other rows: row, outcome, message",
+    "error": "what ended it early or kept --out from being written, or null",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``ozonetel schedule``."""
+    add_file_arguments(parser)
+    parser.add_argument("--check-duplicate", action="store_true", help="skip numbers that the service has already")
+    parser.add_argument("--out", metavar="FILE", help='CSV with outcome and message of every row; "-" for stdout')
+    add_service_arguments(parser, "schedule")
+    add_output_arguments(parser)
+
+
+class TakenRows:
+    """The rows, counted as they are taken, until ``stopped()`` is true or the file breaks off.
+
+    Attributes
+    ----------
+    columns: of the rows.
+    count: rows taken so far.
+    results: of them, as they came.
+    error: what ended the rows before the file's end.
+    """
+
+    def __init__(self, rows: CsvRows, stopped: Callable[[], bool]) -> None:
+        self.columns = rows.columns
+        self.count = 0
+        self.results: list[ScheduleResult] = []
+        self.error: str | None = None
+        self._rows = rows
+        self._stopped = stopped
+
+    def __iter__(self) -> Iterator[list[str]]:
+        try:
+            for row in self._rows:
+                if self._stopped():
+                    self.error = _INTERRUPTED
+                    return
+                self.count += 1
+                yield row
+        except ConfigurationError as error:
+            if not self.count:
+                raise
+            self.error = str(error)  # the rows before it are sent, and have results
+
+    def report(self) -> ScheduleReport:
+        """A result for every row taken; those without one were not sent."""
+        results = {row: ScheduleResult(row, "refused", _NOT_SENT) for row in range(1, self.count + 1)}
+        results.update((result.row, result) for result in self.results)
+        return ScheduleReport(tuple(results[row] for row in sorted(results)))
+
+
+async def run(args: argparse.Namespace, screen: Screen) -> int:
+    """Schedule the leads of the file; the exit code."""
+    rows = open_rows(args)
+    check_other_files("--out", args.out, {"input file": args.file})
+    if args.out == "-" and args.json:
+        raise ConfigurationError("--json and --out -: only one of them can have stdout; name a file")
+    with contextlib.ExitStack() as stack:
+        out = None if args.out is None else stack.enter_context(screen.file(args.out))
+        taken = await _schedule(args, screen, rows)
+        unwritten = None if out is None else _save(out, taken.report())
+    _show(screen, args, taken.report(), complete=unwritten is not None)
+    problems = [problem for problem in (taken.error, unwritten) if problem is not None]
+    for problem in problems:
+        screen.complain(problem)
+    code = _code(taken, unwritten)
+    values = _values(args.campaign, taken.report())
+    screen.result({**values, "error": "; ".join(problems) or None, "exit_code": int(code)})
+    return code
+
+
+async def _schedule(args: argparse.Namespace, screen: Screen, rows: CsvRows) -> TakenRows:
+    """Schedule the rows; what was taken, with the results that came."""
+    async with simulated(args, args.campaign, rows.columns) as simulator, connect(args, simulator) as client:
+        with stop_on_signals(lambda: screen.complain(_STOPPING)) as stop:
+            taken = TakenRows(rows, stop.is_set)
+            async with _shown(screen, taken, client, count_rows(args.file)):
+                try:
+                    report = await client.schedule_leads(
+                        args.campaign,
+                        taken,
+                        check_duplicate=args.check_duplicate or None,
+                        on_result=taken.results.append,
+                    )
+                    taken.results = [*report.results]
+                except asyncio.CancelledError:
+                    # The second signal ends the work; what has been answered by then is told all the same.
+                    taken.error = _INTERRUPTED
+                except OzonetelError as error:
+                    if all(result.outcome == "invalid" for result in taken.results):
+                        raise
+                    taken.error = str(error)
+    return taken
+
+
+def _code(taken: TakenRows, unwritten: str | None) -> Exit:
+    if taken.error is not None:
+        return Exit.INTERRUPTED if taken.error == _INTERRUPTED else Exit.STOPPED
+    accepted = all(result.outcome == "accepted" for result in taken.results)
+    return Exit.OK if accepted and unwritten is None else Exit.NOT_ALL
+
+
+def _save(out: ResultFile, report: ScheduleReport) -> str | None:
+    """Write the CSV; why it could not be written, if so. The rows have been sent, and their results must be seen."""
+    try:
+        with out.writing() as file:
+            _write(file, report)
+    except OutputError as error:
+        return str(error)
+    return None
+
+
+def _write(file: BinaryIO, report: ScheduleReport) -> None:
+    text = io.TextIOWrapper(file, "utf-8", newline="")
+    try:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("row", "outcome", "message"))
+        writer.writerows((result.row, result.outcome, result.message) for result in report.results)
+    finally:
+        text.detach()  # writes out what is buffered, and leaves the closing to whoever opened the file
+
+
+def _show(screen: Screen, args: argparse.Namespace, report: ScheduleReport, *, complete: bool) -> None:
+    """Show the counts, and some rows that were not accepted; with ``complete``, all of them."""
+    if args.out == "-":
+        return
+    counts = [(outcome, f"{report.count(outcome):,}") for outcome in _OUTCOMES]
+    screen.facts(f"Campaign {args.campaign}", [("rows", f"{len(report.results):,}"), *counts])
+    others = _not_accepted(report)
+    for other in others if complete else others[:_SHOWN]:
+        screen.say(f"row {other['row']}: {other['outcome']}: {other['message']}")
+    if len(others) > _SHOWN and not complete:
+        where = f"all of them are in {args.out}" if args.out else "--out FILE writes all of them"
+        screen.say(f"{len(others) - _SHOWN:,} more rows were not accepted; {where}")
+
+
+def _not_accepted(report: ScheduleReport) -> list[dict[str, object]]:
+    # The service's texts may repeat the number.
+    return [
+        {"row": result.row, "outcome": result.outcome, "message": redact(result.message)}
+        for result in report.results
+        if result.outcome != "accepted"
+    ]
+
+
+def _values(campaign: str, report: ScheduleReport) -> dict[str, object]:
+    counts: dict[str, object] = {outcome: report.count(outcome) for outcome in _OUTCOMES}
+    return {"campaign": campaign, "rows": len(report.results), **counts, "not_accepted": _not_accepted(report)}
+
+
+@contextlib.asynccontextmanager
+async def _shown(screen: Screen, taken: TakenRows, client: OzonetelClient, total: int | None) -> AsyncIterator[None]:
+    """Show progress while the context is open."""
+    with screen.meter() as meter:
+        ticker = asyncio.create_task(_tick(meter, taken, client, total), name="progress")
+        try:
+            yield
+        finally:
+            ticker.cancel()
+            await asyncio.wait([ticker])
+
+
+async def _tick(meter: Meter, taken: TakenRows, client: OzonetelClient, total: int | None) -> None:
+    while True:
+        meter.show(
+            Progress(
+                done=taken.count,
+                total=total,
+                exact=False,
+                states=(("taken", taken.count),),
+                requests=0,
+                next_free_in=client.queues["schedule"].next_free_in,
+                seconds_left=None,
+            )
+        )
+        await asyncio.sleep(_REFRESH)

@@ -1,0 +1,209 @@
+"""``ozonetel status``: what a journal knows, also while another process uploads."""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from msgspec import Struct, to_builtins
+
+from ...failed_rows.collect import lists_of, totals_of, verdicts_of
+from ...journal.journal import Entry, Journal
+from ..connection import add_output_arguments
+from ..progress import count_rows
+from ..report import show_verdicts, verdict_facts
+from ..screen import Exit, Facts, Screen
+
+__all__ = ["STATUS_KEYS", "add_arguments", "run"]
+
+_SHOWN: Final = 5
+_MEANING: Final[Mapping[str, str]] = {
+    "pending": "not sent",
+    "sent": "no answer yet; unknown, if no process is uploading",
+    "accepted": "queued by the service",
+    "refused": "not applied; resume sends them again",
+    "unknown": "sent without a trustworthy answer",
+}
+STATUS_KEYS: Final[Mapping[str, str]] = {
+    "journal": "its path",
+    "campaign": "the campaign",
+    "account": "user name and host",
+    "file": "the input file, or null",
+    "began": "ISO time",
+    "changed": "ISO time of the last change of a batch, or null",
+    "rows": "rows by the state of their batch, and invalid ones",
+    "rows_taken": "rows of the input accounted for so far",
+    "rows_in_file": "rows in the file, by its line ends; null when it is not there",
+    "batches": "batches by state: pending, sent, accepted, refused, unknown",
+    "rows_in_doubt": "rows in batches sent or unknown",
+    "in_doubt": "batches sent or unknown: index, first_row, last_row, rows, state, error",
+    "callbacks": "batches settled, waiting, overdue (no longer waited for)",
+    "rows_added": "added by the service, as callbacks say",
+    "rows_not_added": "not added by the service, as callbacks say",
+    "rows_without_verdict": "in batches whose callback gave no counts that can be believed",
+    "batches_failed": "batches whose job failed as a whole, as callbacks say",
+    "verdicts": "what callbacks said of failed jobs, or beside counts not to be believed: index, first_row, last_row, "
+    "rows_without_verdict, text",
+    "lists": "settled batches by what became of their list of failed rows: done, none, open, expired, refused, failed",
+    "failed_rows": "failed rows that have been fetched",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of ``ozonetel status``."""
+    parser.add_argument("journal", help="of an upload, running or not")
+    add_output_arguments(parser, progress=False)
+
+
+class _Doubt(Struct, frozen=True):
+    """A batch of which nobody can tell, for now, whether it was applied."""
+
+    index: int
+    first_row: int
+    last_row: int
+    rows: int
+    state: str
+    error: str | None
+
+
+class _Said(Struct, frozen=True):
+    """What the callback of a failed job said, or one whose counts cannot be believed."""
+
+    index: int
+    first_row: int
+    last_row: int
+    rows_without_verdict: int
+    text: str
+
+
+class _Status(Struct, frozen=True, kw_only=True):
+    """What ``STATUS_KEYS`` describes."""
+
+    journal: str
+    campaign: str
+    account: str
+    file: str | None
+    began: str
+    changed: str | None
+    rows: dict[str, int]
+    rows_taken: int
+    rows_in_file: int | None
+    batches: dict[str, int]
+    rows_in_doubt: int
+    in_doubt: list[_Doubt]
+    callbacks: dict[str, int]
+    rows_added: int
+    rows_not_added: int
+    rows_without_verdict: int
+    batches_failed: int
+    verdicts: list[_Said]
+    lists: dict[str, int]
+    failed_rows: int
+
+
+async def run(args: argparse.Namespace, screen: Screen) -> int:
+    """Show the journal; the exit code."""
+    journal = await Journal.attach(args.journal)
+    try:
+        status = await _read(journal, args.journal)
+    finally:
+        await journal.close()
+    screen.facts(f"Journal {args.journal}", _facts(status))
+    for doubt in status.in_doubt[:_SHOWN]:
+        error = f": {doubt.error}" if doubt.error else ""
+        screen.say(f"rows {doubt.first_row} to {doubt.last_row}: {doubt.state}{error}")
+    if len(status.in_doubt) > _SHOWN:
+        screen.say(f"{len(status.in_doubt) - _SHOWN:,} more batches without an answer; --json lists all of them")
+    show_verdicts(screen, [(said.first_row, said.last_row, said.text) for said in status.verdicts])
+    screen.result({**to_builtins(status), "exit_code": int(Exit.OK)})
+    return Exit.OK
+
+
+async def _read(journal: Journal, path: str) -> _Status:
+    header, entries, unsettled = await journal.header(), await journal.entries(), await journal.unsettled()
+    changed, failed_rows = await journal.run(_read_figures)
+    verdicts = verdicts_of(entries)
+    totals = totals_of(verdicts)
+    overdue = sum(entry.settlement.lost for entry in entries)
+    file = None if header.source is None else header.source.get("path")
+    return _Status(
+        journal=path,
+        campaign=header.campaign,
+        account=header.account,
+        file=file,
+        began=header.checked_at,
+        changed=None if changed is None else datetime.fromtimestamp(changed, UTC).isoformat(),
+        rows=_rows_by_state(entries),
+        rows_taken=sum(entry.read for entry in entries),
+        rows_in_file=None if file is None else count_rows(file),
+        batches=_batches_by_state(entries),
+        rows_in_doubt=sum(entry.rows for entry in entries if entry.state in ("sent", "unknown")),
+        in_doubt=[_doubt(entry) for entry in entries if entry.state in ("sent", "unknown")],
+        callbacks={"settled": len(verdicts), "waiting": max(0, unsettled - overdue), "overdue": overdue},
+        rows_added=totals.added,
+        rows_not_added=totals.not_added,
+        rows_without_verdict=totals.untold,
+        batches_failed=totals.failed,
+        verdicts=[
+            _Said(verdict.index, verdict.first_row, verdict.last_row, verdict.untold, verdict.text)
+            for verdict in verdicts
+            if verdict.text is not None
+        ],
+        lists=dict(lists_of(entries)),
+        failed_rows=failed_rows,
+    )
+
+
+def _read_figures(db: sqlite3.Connection) -> tuple[float | None, int]:
+    (changed,) = db.execute("SELECT max(changed) FROM batches").fetchone()
+    (failed_rows,) = db.execute("SELECT count(*) FROM failed_rows").fetchone()
+    return changed, failed_rows
+
+
+def _batches_by_state(entries: list[Entry]) -> dict[str, int]:
+    counts = Counter[str](entry.state for entry in entries)
+    return {state: counts[state] for state in _MEANING}
+
+
+def _rows_by_state(entries: list[Entry]) -> dict[str, int]:
+    rows = dict.fromkeys((*_MEANING, "invalid"), 0)
+    for entry in entries:
+        rows[entry.state] += entry.rows
+        rows["invalid"] += entry.read - entry.rows
+    return rows
+
+
+def _doubt(entry: Entry) -> _Doubt:
+    return _Doubt(entry.index, entry.first_row, entry.last_row, entry.rows, entry.state, entry.error)
+
+
+def _facts(status: _Status) -> Facts:
+    extent = "" if status.rows_in_file is None else f" of about {status.rows_in_file:,}"
+    facts = [
+        ("campaign", status.campaign),
+        ("account", status.account),
+        ("file", status.file or "none; the rows came from a program"),
+        ("began", status.began),
+        ("last change", status.changed or "none yet"),
+        ("rows taken", f"{status.rows_taken:,}{extent}"),
+        *(
+            (state, f"{status.rows[state]:,} rows in {count:,} batches ({_MEANING[state]})")
+            for state, count in status.batches.items()
+            if count
+        ),
+        ("invalid", f"{status.rows['invalid']:,} rows (not sent)"),
+    ]
+    if any(status.callbacks.values()):
+        facts += [
+            ("callbacks", ", ".join(f"{count:,} {state}" for state, count in status.callbacks.items())),
+            ("added", f"{status.rows_added:,} rows"),
+            ("not added", f"{status.rows_not_added:,} rows (duplicates among them)"),
+            *verdict_facts(status.rows_without_verdict, status.batches_failed),
+            ("failed rows", f"{status.failed_rows:,} fetched"),
+            ("their lists", ", ".join(f"{count:,} {state}" for state, count in status.lists.items()) or "none"),
+        ]
+    return facts

@@ -1,0 +1,102 @@
+"""An upload's report, for people and for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from msgspec import to_builtins
+
+from ..config import RateLimit
+from ..models import UploadReport
+from .screen import Facts, Screen, duration
+
+__all__ = ["REPORT_KEYS", "report_facts", "report_values", "show_failures", "show_verdicts", "verdict_facts"]
+
+# So many invalid rows and failed requests are shown; the others are in --rejects and --json.
+_SHOWN: Final = 5
+
+REPORT_KEYS: Final[Mapping[str, str]] = {
+    "campaign": "its name",
+    "rows_read": "rows whose fate is known: the sum of the next four",
+    "rows_accepted": "queued by the service",
+    "rows_invalid": "not sent because of what they hold",
+    "rows_refused": "not applied, or not sent",
+    "rows_unknown": "sent without a trustworthy answer",
+    "rows_in_flight": "0 at the end",
+    "batches": "per request: index, first_row, last_row, rows, outcome, transaction_id, error, verdict (what the "
+    "callback said, when the job failed or its counts cannot be believed, or null)",
+    "invalid_sample": "the first invalid rows: row, field, reason",
+    "requests": "requests that reached the wire",
+    "worst_window": "most requests within one window of the limit",
+    "elapsed": "seconds",
+    "stopped_by": "what ended the upload early, or null",
+    "batches_settled": "batches whose callback has come",
+    "batches_overdue": "batches that wait for their callback",
+    "rows_added": "added by the service, as callbacks say",
+    "rows_not_added": "not added by the service, as callbacks say",
+    "rows_without_verdict": "in batches whose callback gave no counts that can be believed",
+    "batches_failed": "batches whose job failed as a whole, as callbacks say",
+}
+
+
+def report_values(report: UploadReport) -> dict[str, object]:
+    """A report as plain values."""
+    return {name: to_builtins(getattr(report, name)) for name in REPORT_KEYS}
+
+
+def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
+    """A report as labels and values."""
+    window = f"at most {report.worst_window} in any {limit.per:g} s, limit {limit.requests}"
+    facts = [
+        ("rows read", f"{report.rows_read:,}"),
+        ("accepted", f"{report.rows_accepted:,} (queued by the service)"),
+        ("invalid", f"{report.rows_invalid:,} (not sent)"),
+        ("refused", f"{report.rows_refused:,} (not applied, or not sent)"),
+        ("unknown", f"{report.rows_unknown:,} (sent without a trustworthy answer)"),
+        ("requests", f"{report.requests:,}, {window}"),
+        ("time", duration(report.elapsed) if report.elapsed >= 60 else f"{report.elapsed:.1f} s"),
+    ]
+    if report.batches_settled or report.batches_overdue:
+        facts += [
+            ("callbacks", f"{report.batches_settled:,} came, {report.batches_overdue:,} did not yet"),
+            ("added", f"{report.rows_added:,}"),
+            ("not added", f"{report.rows_not_added:,} (duplicates among them)"),
+            *verdict_facts(report.rows_without_verdict, report.batches_failed),
+        ]
+    if report.stopped_by is not None:
+        facts.append(("stopped early by", report.stopped_by))
+    return facts
+
+
+def verdict_facts(rows_without_verdict: int, batches_failed: int) -> Facts:
+    """What callbacks should not say, and have said, as labels and values."""
+    facts = (
+        ("without a verdict", f"{rows_without_verdict:,} rows (no counts that can be believed)", rows_without_verdict),
+        ("failed jobs", f"{batches_failed:,} batches", batches_failed),
+    )
+    return [(label, value) for label, value, count in facts if count]
+
+
+def show_verdicts(screen: Screen, verdicts: Sequence[tuple[int, int, str]]) -> None:
+    """Show the first rows, the last rows and the texts of the first few bad verdicts."""
+    for first_row, last_row, text in verdicts[:_SHOWN]:
+        screen.say(f"rows {first_row} to {last_row}: the callback said: {text}")
+    if len(verdicts) > _SHOWN:
+        screen.say(f"{len(verdicts) - _SHOWN:,} more callbacks like these; --json lists all of them")
+
+
+def show_failures(screen: Screen, report: UploadReport, rejects: str | None) -> None:
+    """Show the first invalid rows, failed requests and bad verdicts."""
+    for invalid in report.invalid_sample[:_SHOWN]:
+        screen.say(f"row {invalid.row}: {invalid.field}: {invalid.reason}")
+    if report.rows_invalid > _SHOWN:
+        where = f"all of them are in {rejects}" if rejects else "--rejects FILE writes all of them"
+        screen.say(f"{report.rows_invalid - _SHOWN:,} more invalid rows; {where}")
+    failed = [batch for batch in report.batches if batch.outcome != "accepted"]
+    for batch in failed[:_SHOWN]:
+        screen.say(f"rows {batch.first_row} to {batch.last_row}: {batch.outcome.replace('_', ' ')}: {batch.error}")
+    if len(failed) > _SHOWN:
+        screen.say(f"{len(failed) - _SHOWN:,} more requests failed; --json lists all of them")
+    told = [(batch.first_row, batch.last_row, batch.verdict) for batch in report.batches if batch.verdict is not None]
+    show_verdicts(screen, told)

@@ -1,0 +1,465 @@
+"""The client: a door to everything else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from os import PathLike
+from types import MappingProxyType, TracebackType
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias
+
+from ..config import (
+    Auth,
+    ClientConfig,
+    Dialect,
+    Limits,
+    RetryPolicy,
+    Timeouts,
+    from_env,
+)
+from ..errors import ConfigurationError
+from ..models import (
+    BatchReceipt,
+    ExportReceipt,
+    Lead,
+    LeadReceipt,
+    Row,
+    ScheduleReport,
+    UploadReport,
+)
+from ..protocol.endpoints import EndpointName, QueueName
+from ..protocol.params import (
+    Action,
+    ChunkerMaker,
+    add_params,
+    bulk_params,
+    check_campaign,
+    chunker_maker,
+    dial_status_params,
+    raise_invalid,
+    schedule_params,
+)
+from ..protocol.requests import batch_receipt, export_receipt, lead_receipt
+from ..rows.intake import Intake, Rows
+from ..sending.dispatcher import Call, Dispatcher
+from ..sending.transport import Transport
+from ..upload.upload import OnUnknown, UploadOptions
+from .legacy import LegacyClient
+from .schedule import OnResult, schedule_rows
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from ..callbacks.results import ExportResult
+    from ..downloads.links import LinkPolicy
+    from .dial_status import Expecting
+
+LeadStatus: TypeAlias = Literal["All", "Fail", "Success", "Pending"]
+DialStatus: TypeAlias = Literal["All", "Fail", "NoAnswer", "user_disconnected", "answered"]
+
+__all__ = ["OzonetelClient", "QueueFigures"]
+
+
+class QueueFigures(Protocol):
+    """Live figures of one rate-limit queue.
+
+    Attributes
+    ----------
+    waiting: callers in the queue.
+    in_flight: requests under way.
+    free: requests that could start now.
+    next_free_in: seconds until one could start; 0.0 when one could now.
+    refused: refusals for the rate so far.
+    worst_window: most requests started in any one window so far.
+    """
+
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def free(self) -> int: ...
+    @property
+    def next_free_in(self) -> float: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def worst_window(self) -> int: ...
+
+
+class OzonetelClient:
+    """Client of one account, for one event loop; share it between all tasks.
+
+    Use it as ``async with OzonetelClient(…) as client``, or call ``close`` yourself. Connections are opened on first
+    use.
+
+    Parameters
+    ----------
+    api_key, username: credentials; default ``OZONETEL_API_KEY`` and ``OZONETEL_USERNAME``.
+    auth: ``"basic"`` or ``"token"``, as the account's admin setting "API Authentication" says.
+    base_url: host of the add, bulk and schedule endpoints; default ``OZONETEL_BASE_URL``, else the domestic host.
+    dialer_url: host of the dial-status endpoint; default ``OZONETEL_DIALER_URL``, else the domestic host.
+    timezone: IANA name of the zone in which the service reads dates.
+    timeouts, limits, retry, dialect: see ``config``.
+    session: an ``aiohttp.ClientSession`` of your own (proxy, TLS settings, connection limits); it stays open. The
+        deprecated GET endpoints do not use it.
+
+    link_policy: what may be fetched of the links that callbacks bring; default: the documented host, over https.
+
+    Raises
+    ------
+    ConfigurationError: a setting is missing or wrong.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        username: str | None = None,
+        *,
+        auth: Auth = "basic",
+        base_url: str | None = None,
+        dialer_url: str | None = None,
+        timezone: str = "Asia/Kolkata",
+        timeouts: Timeouts | None = None,
+        limits: Limits | None = None,
+        retry: RetryPolicy | None = None,
+        dialect: Dialect | None = None,
+        session: aiohttp.ClientSession | None = None,
+        link_policy: LinkPolicy | None = None,
+    ) -> None:
+        credentials, base, dialer = from_env(api_key, username, base_url, dialer_url)
+        self._config = ClientConfig(
+            credentials=credentials,
+            auth=auth,
+            base_url=base,
+            dialer_url=dialer,
+            timezone=timezone,
+            timeouts=Timeouts() if timeouts is None else timeouts,
+            limits=Limits() if limits is None else limits,
+            retry=RetryPolicy() if retry is None else retry,
+            dialect=Dialect() if dialect is None else dialect,
+        )
+        self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session))
+        self._link_policy = link_policy
+        self.queues: Mapping[QueueName, QueueFigures] = MappingProxyType(self._dispatcher.queues)
+        self.legacy = LegacyClient(self._config, self._dispatcher)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<OzonetelClient of {self._config.credentials.username!r} at {self._config.base_url}>"
+
+    async def close(self) -> None:
+        """Turn waiting callers away, close the connections; idempotent. A session passed in stays open."""
+        await self._dispatcher.close()
+
+    async def add_lead(
+        self,
+        campaign: str,
+        lead: Lead,
+        *,
+        action: Action | None = None,
+        check_duplicate: bool | None = None,
+        skip_name_validation: bool | None = None,
+        queue_priority: int = 0,
+        max_wait: float | None = None,
+    ) -> LeadReceipt:
+        """Add one lead (page "Add Campaign Data"; 100 a minute).
+
+        Parameters
+        ----------
+        campaign: an outbound campaign.
+        action: ``"start"`` or ``"stop"`` the campaign as well.
+        check_duplicate: leave a number alone that the campaign has already.
+        skip_name_validation: let the service take any name.
+        queue_priority: larger goes first; this is the place in the queue, not the lead's dialling priority.
+        max_wait: most seconds to wait for a place in the rate limit.
+
+        Raises
+        ------
+        InvalidLeadError, QueueFullError, QueueTimeoutError, ConnectError, ConfigurationError: nothing was sent.
+        LeadRejectedError, CampaignError, AuthenticationError, AuthModeError, RequestRejectedError, RateLimitedError:
+            the service refused it.
+        OutcomeUnknownError: sent, but nobody can tell whether it was applied; it is not sent again.
+        """
+        params = add_params(
+            self._config,
+            lead,
+            datetime.now(self._config.zone),
+            action=action,
+            check_duplicate=check_duplicate,
+            skip_name_validation=skip_name_validation,
+        )
+        call = Call("add", params, campaign=check_campaign(campaign), priority=queue_priority, max_wait=max_wait)
+        return lead_receipt(await self._dispatcher.call(call))
+
+    async def add_batch(
+        self,
+        campaign: str,
+        leads: Rows,
+        *,
+        columns: Sequence[str] | None = None,
+        action: Action | None = None,
+        check_duplicate: bool | None = None,
+        is_delete: bool | None = None,
+        callback_url: str | None = None,
+        queue_priority: int = 0,
+        max_wait: float | None = None,
+    ) -> BatchReceipt:
+        """Add up to 500 leads in one request (page "Add Campaign Bulk Data (V4)"; 5 a minute).
+
+        The service answers with a ticket and adds the rows later. One bad row fails the call before anything is
+        sent; ``upload`` sends the good ones.
+
+        Parameters
+        ----------
+        leads: leads, mappings with the service's column names, or sequences with ``columns``.
+        columns: the service's column names, in the order of the sequences.
+        check_duplicate: skip numbers that stand in the campaign, or earlier in the same request.
+        is_delete: skip numbers that the campaign has; cannot be combined with ``check_duplicate``.
+        callback_url: where the service reports what became of the rows.
+
+        Raises
+        ------
+        InvalidLeadError: a row is bad; ``.row`` says which, 1-based.
+        OzonetelError: as for ``add_lead``.
+        """
+        params = bulk_params(
+            action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
+        )
+        campaign = check_campaign(campaign)
+        rows = await _take_at_most(leads, self._dispatcher.endpoints["bulk"].rows)
+        chunker = self._chunker("bulk", columns, leads)(raise_invalid)
+        (batch,) = chunker.feed(rows) or chunker.flush()
+        call = Call(
+            "bulk", params, campaign=campaign, payload=batch.payload, priority=queue_priority, max_wait=max_wait
+        )
+        return batch_receipt(await self._dispatcher.call(call), batch.rows)
+
+    async def upload(
+        self,
+        campaign: str,
+        leads: Rows,
+        *,
+        columns: Sequence[str] | None = None,
+        action: Action | None = None,
+        check_duplicate: bool | None = None,
+        is_delete: bool | None = None,
+        callback_url: str | None = None,
+        queue_priority: int = -1,
+        in_flight: int | None = None,
+        journal: str | PathLike[str] | None = None,
+        callback_timeout: float | None = None,
+        on_progress: Callable[[UploadReport], object] | None = None,
+        on_unknown: OnUnknown = "hold",
+        rejects: str | PathLike[str] | None = None,
+        stop: asyncio.Event | None = None,
+    ) -> UploadReport:
+        """Add any number of leads, 500 a request, as fast as the limit allows (page "Bulk Data (V4)"; 5 a minute).
+
+        Rows are pulled as they are needed, so memory does not grow with the input. A bad row is reported and left
+        out; a request whose fate nobody can know is reported too. What every further request would meet as well
+        (bad credentials, an unknown campaign, no connection) ends the upload early: see ``report.stopped_by``.
+
+        Parameters
+        ----------
+        leads: leads, mappings with the service's column names, sequences with ``columns``, or ``read_csv(…)``; an
+            iterable or async iterable of any length.
+        columns: the service's column names, in the order of the sequences; default: ``leads.columns`` if there is
+            one, else the first mapping's keys, else the fields that the leads use.
+        action, check_duplicate, is_delete, callback_url: as for ``add_batch``.
+        queue_priority: place in the bulk queue; below 0, single batches overtake the upload.
+        in_flight: requests under way at a time; default: as many as the limit lets start at once.
+        journal: path of a file that makes the upload durable: after a crash, the same call with the same input
+            continues it. Batches accepted by then are skipped, batches not sent are sent, and those whose answer was
+            cut off follow ``on_unknown``. With ``callback_url``, each batch gets a callback URL of its own below it;
+            ``receiver.CallbackReceiver`` takes the callbacks in, here or in another process.
+        callback_timeout: seconds to wait for the callbacks after the last answer, and then fetch the lists of the rows
+            that the service did not add: ``report.failed_rows()``. Needs ``journal`` and ``callback_url``. None does
+            not wait.
+        on_progress: called with the live report before the first row and whenever a batch's fate is known.
+        stop: set it to end the upload early: what is on the wire is finished, nothing more is begun, and callbacks
+            are waited for no longer.
+        on_unknown: ``"hold"`` reports batches without a trustworthy answer and leaves them alone. ``"resend"`` sends
+            them again, and needs ``check_duplicate=True`` so that nobody is added twice.
+        rejects: path of a CSV that receives every invalid row with its number and reason.
+
+        Returns
+        -------
+        The report; each row taken from ``leads`` is counted in it exactly once.
+
+        Raises
+        ------
+        ConfigurationError: an argument is wrong; nothing was sent.
+        JournalError: the journal is in use, damaged, of another upload or of an input that has changed; nothing was
+            sent.
+        Exception: whatever ``leads`` itself raises, after the rows taken from it were sent.
+        asyncio.CancelledError: the report passed to ``on_progress`` is final then as well.
+        """
+        options = UploadOptions(
+            on_unknown=on_unknown,
+            queue_priority=queue_priority,
+            in_flight=in_flight,
+            on_progress=on_progress,
+            rejects=rejects,
+            journal=journal,
+            callback_url=callback_url,
+            callback_timeout=callback_timeout,
+            stop=stop,
+        )
+        options.check(check_duplicate=bool(check_duplicate))
+        # Imported here: the journal and what reads callbacks are half of the library, and a web app that adds single
+        # leads would pay for them at every start.
+        from ..upload.run import run_upload
+
+        return await run_upload(
+            self._dispatcher,
+            self._config,
+            check_campaign(campaign),
+            leads,
+            columns=columns,
+            params=bulk_params(
+                action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
+            ),
+            options=options,
+            link_policy=self._link_policy,
+        )
+
+    async def schedule_leads(
+        self,
+        campaign: str,
+        leads: Rows,
+        *,
+        columns: Sequence[str] | None = None,
+        check_duplicate: bool | None = None,
+        on_result: OnResult | None = None,
+    ) -> ScheduleReport:
+        """Have leads dialled at a set time, 100 rows a request (page "Schedule Campaign Data").
+
+        Parameters
+        ----------
+        leads: leads with ``scheduled_time``, or rows with the column ``ScheduledTime``.
+        columns: the service's column names, in the order of the sequences.
+        check_duplicate: leave out numbers that the service has already.
+        on_result: called with each row's result once it is known, also when cancelled; rows it never hears of were
+            not sent.
+
+        Returns
+        -------
+        One result per row, in their order.
+        """
+        params = schedule_params(check_duplicate)
+        chunker = self._chunker("schedule", columns, leads)
+        check_campaign(campaign)
+        return await schedule_rows(self._dispatcher, "schedule", campaign, leads, chunker, params, on_result)
+
+    async def request_dial_status(
+        self,
+        campaign: str,
+        *,
+        callback_url: str,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        status: LeadStatus = "All",
+        dial_status: DialStatus = "All",
+        disposition: str = "ALL",
+        sort_by: Literal[0, 1, 2] = 0,
+    ) -> ExportReceipt:
+        """Have a campaign's dial status sent to ``callback_url`` (page "Campaign Dial Status"; 10 a minute).
+
+        Parameters
+        ----------
+        callback_url: http or https URL that the service calls with the result.
+        since, until: bounds; aware datetimes are converted to the platform's zone, naive ones are taken as in it.
+        status, dial_status, disposition: which leads.
+        sort_by: which date the bounds mean: 0 all data, 1 created, 2 updated.
+        """
+        params = dial_status_params(
+            self._config.zone,
+            callback_url=callback_url,
+            since=since,
+            until=until,
+            status=status,
+            dial_status=dial_status,
+            disposition=disposition,
+            sort_by=sort_by,
+        )
+        return export_receipt(
+            await self._dispatcher.call(Call("dial_status", params, campaign=check_campaign(campaign)))
+        )
+
+    async def dial_status(
+        self,
+        campaign: str,
+        *,
+        receiver: Expecting,
+        callback_base: str,
+        timeout: float = 600.0,  # noqa: ASYNC109 - the caller's patience, which begins with the answer
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        status: LeadStatus = "All",
+        dial_status: DialStatus = "All",
+        disposition: str = "ALL",
+        sort_by: Literal[0, 1, 2] = 0,
+    ) -> ExportResult:
+        """Ask for the dial status as ``request_dial_status`` does, and wait for the callback that brings it.
+
+        Parameters
+        ----------
+        receiver: a ``receiver.CallbackReceiver`` of this process, mounted under ``callback_base``.
+        callback_base: public URL under which the service reaches it.
+        timeout: most seconds from the answer to the callback.
+
+        Returns
+        -------
+        What came, all of it: no page tells the body.
+
+        Raises
+        ------
+        CallbackTimeoutError: the request was accepted, and no callback came in time.
+        OzonetelError: as for ``request_dial_status``.
+        """
+        from .dial_status import dial_status as wait_for_export
+
+        async def send(callback_url: str) -> ExportReceipt:
+            return await self.request_dial_status(
+                campaign,
+                callback_url=callback_url,
+                since=since,
+                until=until,
+                status=status,
+                dial_status=dial_status,
+                disposition=disposition,
+                sort_by=sort_by,
+            )
+
+        return await wait_for_export(send, receiver=receiver, callback_base=callback_base, timeout=timeout)
+
+    def _chunker(self, endpoint: EndpointName, columns: Sequence[str] | None, leads: Rows) -> ChunkerMaker:
+        endpoint_row = self._dispatcher.endpoints[endpoint]
+        return chunker_maker(self._config, endpoint_row, columns, leads, datetime.now(self._config.zone))
+
+
+async def _take_at_most(leads: Rows, limit: int) -> list[Row]:
+    """All rows of a small input; an endless one is left after one row too many."""
+    intake = Intake(leads)
+    rows: list[Row] = []
+    try:
+        while len(rows) <= limit and (taken := await intake.take()):
+            rows += taken
+    finally:
+        await intake.close()
+    if intake.failure is not None:
+        raise intake.failure
+    if not 0 < len(rows) <= limit:
+        raise ConfigurationError(
+            f"leads must hold 1 to {limit} rows, got {'more' if rows else 'none'}; upload() takes any number"
+        )
+    return rows

@@ -1,0 +1,97 @@
+"""A dial-status export as one call: the request goes out, and its callback is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Protocol
+
+from ..callbacks.results import ExportResult, JobResult
+from ..callbacks.waiting import Expectation
+from ..errors import CallbackTimeoutError, ConfigurationError, OutcomeUnknownError
+from ..journal.settlement import callback_url, new_token
+from ..models import ExportReceipt
+
+__all__ = ["Expecting", "dial_status"]
+
+
+class Expecting(Protocol):
+    """What takes callbacks in within this process: a ``CallbackReceiver``."""
+
+    def expect(self, token: str) -> Expectation:
+        """Begin to keep callbacks that bear ``token``."""
+        ...
+
+
+async def dial_status(
+    send: Callable[[str], Awaitable[ExportReceipt]],
+    *,
+    receiver: Expecting,
+    callback_base: str,
+    timeout: float = 600.0,  # noqa: ASYNC109 - the caller's patience, which begins with the answer
+) -> ExportResult:
+    """Send a request for an export and wait for its callback (page "Campaign Dial Status").
+
+    A callback that comes before the answer is kept until the answer tells its id; one that bears another id is not
+    ours and is passed over. When the answer is lost, the callback may still come and is waited for all the same.
+
+    Parameters
+    ----------
+    send: sends the request with the callback URL it is given.
+    receiver: mounted under ``callback_base``, in this process.
+    callback_base: public URL under which the service reaches the receiver.
+    timeout: most seconds from the answer to the callback.
+
+    Returns
+    -------
+    What came; ``succeeded`` tells whether the service could make the export.
+
+    Raises
+    ------
+    ConfigurationError: an argument is wrong; nothing was sent.
+    CallbackTimeoutError: the request was accepted, and no callback came in time.
+    OutcomeUnknownError: the answer was lost, and no callback came in time either.
+    OzonetelError: whatever ``send`` raises.
+    """
+    if not (isinstance(timeout, int | float) and 0 < timeout < float("inf")):
+        raise ConfigurationError(f"timeout must be more than zero seconds, got {timeout!r}")
+    token = new_token()
+    url = callback_url(callback_base, token)
+    failure: CallbackTimeoutError | OutcomeUnknownError
+    with receiver.expect(token) as expectation:
+        unique_id = ""
+        try:
+            unique_id = (await send(url)).unique_id
+        except OutcomeUnknownError as error:
+            failure = error
+        else:
+            failure = CallbackTimeoutError(
+                f"the export was accepted, and no callback came within {timeout:g} s; see that the service can reach "
+                "callback_base, or ask again",
+                endpoint="dial_status",
+            )
+        with suppress(TimeoutError):  # told by the failure prepared above
+            async with asyncio.timeout(timeout):
+                return await _own_result(expectation, unique_id)
+    raise failure
+
+
+async def _own_result(expectation: Expectation, unique_id: str) -> ExportResult:
+    while True:
+        result = _as_export(await expectation.get())
+        if not (unique_id and result.unique_id) or result.unique_id == unique_id:
+            return result
+
+
+def _as_export(result: ExportResult | JobResult) -> ExportResult:
+    if isinstance(result, ExportResult):
+        return result
+    # No page shows this callback. With an id named as in bulk uploads it reads as a job's, and is the export's still.
+    return ExportResult(
+        unique_id=result.transaction_id,
+        succeeded=result.succeeded,
+        message=result.message,
+        link=result.failed_file,
+        fields={},
+    )

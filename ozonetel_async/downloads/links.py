@@ -1,0 +1,224 @@
+"""Rules for fetching a link found in a callback: which links, which addresses, and what a refusal means. No I/O.
+
+A callback is believed by its token alone, and tokens stand in access logs. So a link in it is a stranger's: were it
+fetched as it comes, whoever has a token could have this machine call services of its own network.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, Literal, TypeAlias
+from urllib.parse import parse_qsl
+
+from msgspec import Struct
+
+from ..callbacks.results import SecretUrl
+from ..errors import ConfigurationError, OzonetelError
+
+__all__ = [
+    "S3_HOST",
+    "DownloadError",
+    "DownloadState",
+    "LinkPolicy",
+    "Reach",
+    "check_address",
+    "check_link",
+    "expires_at",
+    "read_refusal",
+]
+
+S3_HOST: Final = "etl-dataprocessing.s3.ap-south-1.amazonaws.com"
+"""Where the service keeps its files (Bulk V4, the sample of "Callback Url response")."""
+
+DownloadState: TypeAlias = Literal["expired", "gone", "refused", "too_large", "failed"]
+Reach: TypeAlias = Literal["public", "loopback"]
+_Network: TypeAlias = IPv4Network | IPv6Network
+
+_HOST = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])")
+_LOOPBACK = re.compile(r"https?://(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?/")
+_STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_LIFE = re.compile(r"[0-9]{1,6}")
+_CODE = re.compile(r"<Code>\s*([A-Za-z]{1,40})\s*</Code>")
+
+_UNICAST: Final = IPv6Network("2000::/3")
+# What reaches an IPv4 address under an IPv6 name (Teredo, 6to4), or is no single machine (6to4's old relay).
+_NOT_PLAIN: Final = tuple(map(ip_network, ("2001::/32", "2002::/16", "192.88.99.0/24")))
+_EXPIRED_CODES: Final = frozenset({"AccessDenied", "ExpiredToken", "RequestExpired", "TokenRefreshRequired"})
+_GONE_CODES: Final = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion"})
+
+
+class DownloadError(OzonetelError):
+    """The file behind a link could not be had; nothing in the dialler has changed, and trying again is safe.
+
+    Parameters
+    ----------
+    state: ``"expired"`` (links live for 24 hours), ``"gone"`` (no such file any more), ``"refused"`` (the link breaks
+        a rule of ``LinkPolicy``), ``"too_large"``, or ``"failed"`` (no connection, too slow, an unexpected answer).
+    """
+
+    def __init__(self, state: DownloadState, message: str = "") -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class LinkPolicy(Struct, frozen=True, kw_only=True):
+    """What may be fetched.
+
+    Parameters
+    ----------
+    hosts: names of hosts, exactly as links spell them: no addresses, no wildcards.
+    ports: ports of these hosts.
+    networks: address ranges that are allowed though they are not public, such as ``"10.0.0.0/8"`` where the bucket is
+        reached through a private endpoint, or ``"64:ff9b::/96"`` in a network with nothing but IPv6.
+    loopback: also allow ``http`` and ``https`` links to this machine on any port; for the simulator.
+    max_bytes: most bytes of a file, as transferred and as unpacked. A full batch's failed rows take about 2 MB.
+    seconds: most seconds for one file, from the first look-up of its host to the last byte taken by the caller.
+
+    Raises
+    ------
+    ConfigurationError: one of them is not that.
+    """
+
+    hosts: tuple[str, ...] = (S3_HOST,)
+    ports: tuple[int, ...] = (443,)
+    networks: tuple[str, ...] = ()
+    loopback: bool = False
+    max_bytes: int = 67_108_864
+    seconds: float = 120.0
+
+    def __post_init__(self) -> None:
+        for host in _tuple("hosts", self.hosts):
+            if not (isinstance(host, str) and _HOST.fullmatch(host)):
+                raise ConfigurationError("LinkPolicy.hosts takes lower-case names such as 'bucket.s3.amazonaws.com'")
+        for port in _tuple("ports", self.ports):
+            if not (type(port) is int and 0 < port < 65_536):
+                raise ConfigurationError(f"LinkPolicy.ports takes whole numbers from 1 to 65535, got {port!r}")
+        for network in _tuple("networks", self.networks):
+            try:
+                ip_network(str(network))
+            except ValueError:
+                raise ConfigurationError(
+                    f"LinkPolicy.networks takes ranges such as '10.0.0.0/8', got {network!r}"
+                ) from None
+        for name in ("max_bytes", "seconds"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise ConfigurationError(f"LinkPolicy.{name} must be a number above zero, got {value!r}")
+
+
+def _tuple(name: str, value: object) -> tuple[object, ...]:
+    if not isinstance(value, tuple):
+        raise ConfigurationError(f"LinkPolicy.{name} must be a tuple, got {type(value).__name__}")
+    return value
+
+
+def check_link(link: SecretUrl, policy: LinkPolicy) -> Reach:
+    """Whether ``link`` may be fetched at all, and in which part of the network its host must then be found.
+
+    The text between ``https://`` and the first slash must be one of the allowed hosts, alone or with an allowed port,
+    letter by letter. Nothing is parsed that another parser could take otherwise, so user names, escapes, trailing
+    dots, numbers in other bases and look-alike letters all fail the same way.
+
+    Raises
+    ------
+    DownloadError: ``"refused"``.
+    """
+    reach = _reach(link, policy)
+    if reach is None:
+        raise DownloadError(
+            "refused",
+            f"the link to {link.scheme}://{link.host[:100]} is not to an allowed host and port over https; "
+            "name its host in LinkPolicy.hosts if it is the service's",
+        )
+    return reach
+
+
+def _reach(link: SecretUrl, policy: LinkPolicy) -> Reach | None:
+    # Apart from the raising, since crash reporters show a raising function's local names.
+    text = link.reveal()
+    if "#" in text:
+        return None
+    authority, slash, _ = text.removeprefix("https://").partition("/")
+    if slash and text.startswith("https://") and authority in _authorities(policy):
+        return "public"
+    return "loopback" if policy.loopback and _LOOPBACK.match(text) else None
+
+
+def _authorities(policy: LinkPolicy) -> set[str]:
+    bare = policy.hosts if 443 in policy.ports else ()
+    return {*bare, *(f"{host}:{port}" for host in policy.hosts for port in policy.ports)}
+
+
+def check_address(address: str, reach: Reach, policy: LinkPolicy) -> None:
+    """Whether a connection may be made to ``address``, the numeric address that the link's host was found at.
+
+    Private, loopback, link-local, multicast and reserved addresses are refused, and IPv6 ones that stand for an IPv4
+    address (mapped, NAT64, 6to4, Teredo), since they reach it past every rule for IPv4.
+
+    Raises
+    ------
+    DownloadError: ``"refused"``.
+    """
+    try:
+        found = ip_address(address)
+    except ValueError:
+        raise DownloadError("refused", "the link's host has an address that is no IP address") from None
+    if getattr(found, "scope_id", None) is None:
+        if reach == "loopback" and found in (_LOOPBACK_4 if found.version == 4 else _LOOPBACK_6):
+            return
+        if reach == "public" and (_is_public(found) or any(found in net for net in map(_network, policy.networks))):
+            return
+    where = "outside this machine" if reach == "loopback" else "in a network that is not public"
+    raise DownloadError("refused", f"the link's host is {where}; if that is right, name it in LinkPolicy.networks")
+
+
+_LOOPBACK_4: Final = IPv4Network("127.0.0.0/8")
+_LOOPBACK_6: Final = IPv6Network("::1/128")
+
+
+def _network(text: str) -> _Network:
+    return ip_network(text)
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if not address.is_global or address.is_multicast or address.is_reserved or address.is_unspecified:
+        return False
+    if isinstance(address, IPv6Address) and address not in _UNICAST:
+        return False
+    return not any(address in network for network in _NOT_PLAIN)
+
+
+def expires_at(link: SecretUrl) -> datetime | None:
+    """When the link's signature ends by its own dates; None when it has none that can be read."""
+    values = dict(parse_qsl(link.reveal().partition("?")[2]))
+    stamp, life = values.get("X-Amz-Date", ""), values.get("X-Amz-Expires", "")
+    if not (_STAMP.fullmatch(stamp) and _LIFE.fullmatch(life)):
+        return None
+    try:
+        begin = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return begin + timedelta(seconds=int(life))
+    except (ValueError, OverflowError):
+        return None
+
+
+def read_refusal(link: SecretUrl, status: int, body: bytes, now: datetime) -> DownloadError:
+    """What it means that the host answered with ``status``, which is not 200, and ``body`` (or its beginning).
+
+    Of the body only its error code gets into the message: S3's refusals may repeat the signed query.
+    """
+    text = body.decode("utf-8", "replace")
+    match = _CODE.search(text)
+    code = match[1] if match else ""
+    said = f"HTTP {status}{f', {code}' if code else ''}"
+    if 300 <= status < 400:
+        return DownloadError("refused", f"the link redirects ({said}); redirects are not followed")
+    if status in (404, 410) or code in _GONE_CODES:
+        return DownloadError("gone", f"there is no file behind the link any more ({said})")
+    end = expires_at(link)
+    if status in (400, 401, 403) and (
+        code in _EXPIRED_CODES or "has expired" in text or (end is not None and end <= now)
+    ):
+        return DownloadError("expired", f"the link has expired or was withdrawn ({said}); it works for 24 hours")
+    return DownloadError("failed", f"the link's host answered with {said}; right would be HTTP 200")

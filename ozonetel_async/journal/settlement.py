@@ -1,0 +1,326 @@
+"""Whose callback it is, and what it settles: tokens in callback URLs, and one small state machine per batch.
+
+The service signs nothing and documents neither repeats nor an order (Bulk V4, "Callback Url response"). So the only
+proof of a sender is an unguessable token in the callback URL, and a callback may come before the answer to its
+request, twice, out of order, late or never. Use one token per batch: it then also settles a batch whose answer was
+lost, which a token shared by an upload cannot.
+
+Everything here is a pure function; the journal stores what it returns.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Callable
+from functools import reduce
+from hashlib import sha256
+from typing import Final, Literal, TypeAlias
+from urllib.parse import SplitResult, unquote, urlunsplit
+
+from msgspec import Struct, json
+from msgspec.structs import replace
+
+from ..callbacks.results import JobResult, SecretUrl, split_url
+from ..errors import ConfigurationError
+
+__all__ = [
+    "AnswerLost",
+    "Answered",
+    "Called",
+    "Resent",
+    "Settlement",
+    "SettlementEvent",
+    "TimedOut",
+    "callback_url",
+    "check_base",
+    "dump",
+    "load",
+    "new_token",
+    "settle",
+    "token_hash",
+    "token_of",
+    "verify",
+]
+
+# A fixed beginning lets secret scanners and log filters find the token, and us find it under any mount point.
+_TOKEN = re.compile(r"ozcb_[A-Za-z0-9_-]{32}")
+_SEPARATORS = re.compile(r"[/?&=;]")
+_TEXT_LIMIT = 8_192
+
+
+def new_token() -> str:
+    """A fresh token of 192 random bits, safe in every part of a URL."""
+    return f"ozcb_{secrets.token_urlsafe(24)}"
+
+
+def callback_url(base: str, token: str) -> str:
+    """``base`` with the token as last segment of its path; a query of the caller's own stays as it is.
+
+    The path, because the service hands the URL on by means nobody documents, and a query is what such means lose
+    first: replayed inside another query, everything behind its ``&`` is gone. The token will stand in access logs of
+    proxies on the way, which is why a result is believed but never obeyed: links are checked before the download.
+
+    Parameters
+    ----------
+    base: public ``http`` or ``https`` URL of the receiver, without user name and fragment.
+    token: from ``new_token``.
+
+    Raises
+    ------
+    ConfigurationError: one of them is not that.
+    """
+    parts = check_base(base)
+    if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+        raise ConfigurationError("the token of a callback URL must come from new_token()")
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{token}"))
+
+
+def check_base(base: str) -> SplitResult:
+    """The parts of a receiver's public URL; raises ``ConfigurationError`` when no token could be added to it."""
+    parts = split_url(base)
+    if parts is None:
+        raise ConfigurationError("callback_url is not a URL; right would be https://host/path in ASCII")
+    if "@" in parts.netloc or parts.fragment:
+        raise ConfigurationError("callback_url must have no user name, password or fragment: they would not reach us")
+    return parts
+
+
+def token_of(path: object, query: object = "") -> str | None:
+    """The token in a request's path, else in its query; None when there is none, or more than one.
+
+    Takes raw or percent-decoded text, whatever the framework gives; never raises.
+    """
+    for text in (path, query):
+        if isinstance(text, str) and len(text) <= _TEXT_LIMIT:
+            found = {part for part in _SEPARATORS.split(unquote(text)) if _TOKEN.fullmatch(part)}
+            if found:
+                return found.pop() if len(found) == 1 else None
+    return None
+
+
+def token_hash(token: str) -> bytes:
+    """What to find a token by: a look-up by the token itself would tell by its time how much of a guess is right."""
+    return sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def verify(expected: str, given: object) -> bool:
+    """Whether ``given`` is the expected token, in a time that does not tell how much of it is right.
+
+    Never raises: other types, non-ASCII text and an empty expectation are simply wrong.
+    """
+    if not (isinstance(expected, str) and isinstance(given, str) and expected):
+        return False
+    # compare_digest raises on non-ASCII text, so it gets bytes; surrogatepass, since headers may hold any character.
+    return hmac.compare_digest(expected.encode("utf-8", "surrogatepass"), given.encode("utf-8", "surrogatepass"))
+
+
+# --- settlement ----------------------------------------------------------------------------------------------------
+
+
+class Answered(Struct, frozen=True):
+    """The service answered the request with this transaction id."""
+
+    transaction_id: str
+
+
+class AnswerLost(Struct, frozen=True):
+    """The request ended without a trustworthy answer and will get none: its id is not known, the token must do."""
+
+
+class Called(Struct, frozen=True):
+    """A callback came that bears the batch's token, or a token of its upload and the batch's transaction id."""
+
+    result: JobResult
+
+
+class Resent(Struct, frozen=True):
+    """The batch goes out again although it may have arrived before: jobs of more than one id may be its own."""
+
+
+class TimedOut(Struct, frozen=True):
+    """Waiting for the callback is over."""
+
+
+SettlementEvent: TypeAlias = Answered | AnswerLost | Called | Resent | TimedOut
+Phase: TypeAlias = Literal["sent", "answered", "unanswered", "settled"]
+_HELD_LIMIT: Final = 32
+
+
+class Settlement(Struct, frozen=True, kw_only=True):
+    """Where one batch stands between its sending and the service's verdict. Made by ``settle`` alone.
+
+    Parameters
+    ----------
+    phase: ``"sent"`` (no answer yet), ``"answered"`` (id known), ``"unanswered"`` (id never to be known) or
+        ``"settled"``, which is final.
+    transaction_id: the batch's id once it is known.
+    result: the verdict; None until settled.
+    held: callbacks that came before the answer, oldest first; they count for nothing until it is known whose they are.
+        With ``resent``, also those of another sending than the one that was answered.
+    resent: it was sent more than once, with checkDuplicate. The sending that came first added the rows, and those
+        after it found duplicates: so of several ids' verdicts the one that added most rows is the batch's.
+    overdue: the wait is over and no verdict had come by then. A late one still settles the batch, once.
+    repeats: callbacks after the first that said the same; ignored.
+    conflicts: callbacks, or answers, that contradict the first or bear a stranger's id; ignored.
+    """
+
+    phase: Phase = "sent"
+    transaction_id: str | None = None
+    result: JobResult | None = None
+    held: tuple[JobResult, ...] = ()
+    resent: bool = False
+    overdue: bool = False
+    repeats: int = 0
+    conflicts: int = 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether the wait ended without a verdict."""
+        return self.overdue and self.result is None
+
+
+def settle(state: Settlement, event: SettlementEvent) -> Settlement:
+    """What becomes of a batch when something happens; never raises, and never changes a verdict but a resent batch's.
+
+    Whatever the order in which an answer (or its loss), callbacks and a timeout come, the verdict is the same: of the
+    callbacks that bear the batch's id the one that came first, or the first of all when the answer was lost; of a
+    resent batch's, whatever their ids, the one that added most rows. The caller has just now got a verdict when
+    ``result`` was None before and is not None after.
+    """
+    return _TABLE[state.phase, type(event)](state, event)
+
+
+_Step: TypeAlias = Callable[[Settlement, SettlementEvent], Settlement]
+
+
+def _keep(state: Settlement, event: SettlementEvent) -> Settlement:
+    return state
+
+
+def _replay(state: Settlement) -> Settlement:
+    return reduce(settle, map(Called, state.held), replace(state, held=()))
+
+
+def _learn_id(state: Settlement, event: SettlementEvent) -> Settlement:
+    assert isinstance(event, Answered)
+    return _replay(replace(state, phase="answered", transaction_id=event.transaction_id))
+
+
+def _lose_id(state: Settlement, event: SettlementEvent) -> Settlement:
+    return _replay(replace(state, phase="unanswered"))
+
+
+def _compare_id(state: Settlement, event: SettlementEvent) -> Settlement:
+    assert isinstance(event, Answered)
+    return state if event.transaction_id == state.transaction_id else _conflict(state)
+
+
+def _hold(state: Settlement, event: SettlementEvent) -> Settlement:
+    assert isinstance(event, Called)
+    if len(state.held) >= _HELD_LIMIT:
+        return _conflict(state)
+    return replace(state, held=(*state.held, event.result))
+
+
+def _match(state: Settlement, event: SettlementEvent) -> Settlement:
+    assert isinstance(event, Called)
+    if event.result.transaction_id == state.transaction_id:
+        return _accept(state, event)
+    return _hold(state, event) if state.resent else _conflict(state)
+
+
+def _accept(state: Settlement, event: SettlementEvent) -> Settlement:
+    assert isinstance(event, Called)
+    transaction_id = state.transaction_id or event.result.transaction_id
+    return _replay(replace(state, phase="settled", result=event.result, transaction_id=transaction_id))
+
+
+def _repeat(state: Settlement, event: SettlementEvent) -> Settlement:
+    assert isinstance(event, Called)
+    assert state.result is not None
+    if _verdict(event.result) == _verdict(state.result):
+        return replace(state, repeats=state.repeats + 1)
+    if state.resent and event.result.transaction_id != state.result.transaction_id:
+        return replace(state, result=max(state.result, event.result, key=_added))
+    return _conflict(state)
+
+
+def _added(result: JobResult) -> int:
+    return result.processed or 0
+
+
+def _conflict(state: Settlement) -> Settlement:
+    return replace(state, conflicts=state.conflicts + 1)
+
+
+def _overdue(state: Settlement, event: SettlementEvent) -> Settlement:
+    return replace(state, overdue=True)
+
+
+def _settle_or_overdue(state: Settlement, event: SettlementEvent) -> Settlement:
+    state = _overdue(state, event)
+    # Of a resent batch only; the callback of another sending is better than none.
+    return _accept(replace(state, held=state.held[1:]), Called(state.held[0])) if state.held else state
+
+
+def _note_resent(state: Settlement, event: SettlementEvent) -> Settlement:
+    return replace(state, resent=True)
+
+
+def _verdict(result: JobResult) -> tuple[object, ...]:
+    # A repeat may bear a freshly signed link and other times; it contradicts only when the outcome differs.
+    return result.transaction_id, result.succeeded, result.total, result.processed, result.not_processed
+
+
+_TABLE: dict[tuple[Phase, type[SettlementEvent]], _Step] = {
+    ("sent", Answered): _learn_id,
+    ("sent", AnswerLost): _lose_id,
+    ("sent", Called): _hold,
+    ("sent", Resent): _note_resent,
+    ("sent", TimedOut): _overdue,
+    ("answered", Answered): _compare_id,
+    ("answered", AnswerLost): _keep,
+    ("answered", Called): _match,
+    ("answered", Resent): _note_resent,
+    ("answered", TimedOut): _settle_or_overdue,
+    ("unanswered", Answered): _learn_id,
+    ("unanswered", AnswerLost): _keep,
+    ("unanswered", Called): _accept,
+    ("unanswered", Resent): _note_resent,
+    ("unanswered", TimedOut): _overdue,
+    ("settled", Answered): _compare_id,
+    ("settled", AnswerLost): _keep,
+    ("settled", Called): _repeat,
+    ("settled", Resent): _note_resent,
+    ("settled", TimedOut): _keep,
+}
+
+
+# --- as a journal keeps it ------------------------------------------------------------------------------------------
+
+
+def dump(state: Settlement) -> str:
+    """A settlement as JSON, links included."""
+    return json.encode(state, enc_hook=_reveal).decode()
+
+
+def load(stored: str | None) -> Settlement:
+    """The settlement that ``dump`` made the text of; a new one from None.
+
+    Raises
+    ------
+    msgspec.MsgspecError: it is damaged.
+    """
+    return Settlement() if stored is None else json.decode(stored, type=Settlement, dec_hook=_secret_again)
+
+
+def _reveal(value: object) -> str:
+    assert isinstance(value, SecretUrl)
+    return value.reveal()
+
+
+def _secret_again(kind: type, value: object) -> object:
+    assert kind is SecretUrl
+    return SecretUrl(str(value))

@@ -1,0 +1,383 @@
+"""Rows of every kind, fitted to the columns of a request.
+
+A frame turns a block of rows into columns of cells, has each column checked, and keeps the good rows until their batch
+is cut. ``FixedFrame`` has the same columns for the whole run; in a ``LeadFrame`` each batch has the columns that its
+leads fill.
+
+A row's length is the number of characters (code points) of all headers of its request plus those of all its cells as
+they are sent; quotes and separators do not count. Bulk V4 says "including all headers" and leaves the rest open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from operator import attrgetter, itemgetter
+from typing import Any, TypeAlias
+
+from ..config import Dialect
+from ..models import Lead, Row
+from .checks import (
+    BadCell,
+    Bounds,
+    ColumnCheck,
+    Value,
+    shape,
+)
+from .columns import (
+    REQUIRED,
+    Layout,
+    check_for,
+    extra_fault,
+    label,
+    lead_columns,
+)
+
+__all__ = [
+    "NOT_A_ROW",
+    "BadRow",
+    "Columns",
+    "Desk",
+    "Faults",
+    "FixedFrame",
+    "Frame",
+    "LeadFrame",
+    "RaggedRow",
+    "is_sequence",
+]
+
+# Column and reason of each bad row, by its position.
+Faults: TypeAlias = dict[int, tuple[str, str]]
+Columns: TypeAlias = list[Sequence[object]]
+
+
+class RaggedRow(list[str]):
+    """A row of a file with more or fewer cells than its header; always invalid, whatever its length.
+
+    Parameters
+    ----------
+    cells: the cells as found.
+    expected: cells in the header.
+    """
+
+    def __init__(self, cells: Iterable[str], expected: int) -> None:
+        super().__init__(cells)
+        self.expected = expected
+
+
+class BadRow(Exception):  # noqa: N818 - a verdict passed between functions, never seen by a caller
+    """A row that cannot be fitted or sent, with the column to blame and the reason."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field, reason)
+        self.field = field
+        self.reason = reason
+
+
+NOT_A_ROW = "{}, not a row; right would be a Lead, a mapping or a sequence of cells"
+
+
+def is_sequence(row: object) -> bool:
+    """Whether a row is a sequence of cells; texts and bytes are not."""
+    return isinstance(row, Sequence) and not isinstance(row, str | bytes | bytearray | memoryview)
+
+
+class Desk:
+    """What all checks of a run share."""
+
+    def __init__(self, layout: Layout, dialect: Dialect, bounds: Bounds) -> None:
+        self.layout: Layout = layout
+        self.dialect = dialect
+        self.bounds = bounds
+        self.lead_columns = lead_columns(layout)
+        self.service_names = frozenset(self.lead_columns.values())
+
+    def check(self, column: str) -> ColumnCheck:
+        """The check of a column."""
+        return check_for(column, self.layout, self.dialect, self.bounds)
+
+
+class Frame:
+    """The columns into which rows are fitted, and the rows that wait for their batch."""
+
+    def __init__(self, desk: Desk, columns: tuple[str, ...]) -> None:
+        self._desk = desk
+        self._checks = [(column, desk.check(column)) for column in columns]
+        widths = [check.width for _, check in self._checks]
+        self._open = [i for i, width in enumerate(widths) if width is None]
+        self._narrow = sum(width for width in widths if width is not None)
+        self._pending: list[tuple[object, ...]] = []
+        # Characters left for the cells of a row.
+        self._room = desk.dialect.row_characters - sum(map(len, columns))
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The request's columns, once known."""
+        raise NotImplementedError
+
+    def fit(self, block: list[Row]) -> tuple[Columns, Sequence[int], Faults]:
+        """The block as columns of cells, the offsets of the rows they come from, and the rows that do not fit."""
+        offsets: list[int] = []
+        fitted: list[Sequence[object]] = []
+        faults: Faults = {}
+        for offset, row in enumerate(block):
+            try:
+                fitted.append(self.cells_of(row))
+            except BadRow as fault:
+                faults[offset] = (fault.field, fault.reason)
+            else:
+                offsets.append(offset)
+        return list(zip(*fitted, strict=True)), offsets, faults
+
+    def cells_of(self, row: object) -> Sequence[object]:
+        """One row's cells in the order of the checks."""
+        raise NotImplementedError
+
+    def check(self, cells: Columns) -> tuple[Columns, Faults]:
+        """The columns as they are sent, and the first fault of each bad row by its position in them."""
+        sent: Columns = []
+        faults: Faults = {}
+        for (name, check), column in zip(self._checks, cells, strict=False):
+            good, bad = check.column(column)
+            sent.append(good)
+            for i, reason in bad.items():
+                faults.setdefault(i, (name, reason))
+        return sent, faults
+
+    def too_long(self, sent: Columns) -> Faults:
+        """The rows that are longer than the service takes; every cell must have passed its check."""
+        # When no open column has a cell above its share of the room, no row can be too long.
+        if self._room >= self._narrow:
+            share = (self._room - self._narrow) // max(1, len(self._open))
+            if all(_none_longer(sent[i], share) for i in self._open):
+                return {}
+        lengths = map(sum, zip(*[map(len, map(str, column)) for column in sent], strict=True))
+        return {i: self._length_fault(n) for i, n in enumerate(lengths) if n > self._room}
+
+    def _length_fault(self, characters: int) -> tuple[str, str]:
+        most = self._desk.dialect.row_characters
+        total = characters + most - self._room
+        return "row", f"{total} characters with its headers; right would be at most {most}"
+
+    def take(self, rows: list[tuple[object, ...]]) -> int:
+        """Let rows wait for the batch; how many of them it takes."""
+        self._pending += rows
+        return len(rows)
+
+    def drain(self) -> dict[str, object]:
+        """The waiting rows as a request's ``map`` and ``data``."""
+        rows, self._pending = self._pending, []
+        return {"map": self.columns, "data": rows}
+
+
+def _none_longer(cells: Sequence[object], most: int) -> bool:
+    """Whether every cell is a text of at most ``most`` characters; none may hold a line feed."""
+    try:
+        joined = "\n".join(cells)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    # Leap from line feed to line feed, each as far as allowed: far fewer steps than there are cells.
+    at, last = -1, len(joined) - most - 1
+    while at < last:
+        reached = joined.rfind("\n", at + 1, at + most + 2)
+        if reached < 0:
+            return False
+        at = reached
+    return True
+
+
+class FixedFrame(Frame):
+    """The same columns for the whole run."""
+
+    def __init__(self, desk: Desk, columns: tuple[str, ...], *, positional: bool) -> None:
+        super().__init__(desk, columns)
+        self._columns = columns
+        self._names = frozenset(columns)
+        self._positional = positional
+        # With a single name, itemgetter gives the bare cell; the name once more keeps its answer a tuple.
+        self._pick: Callable[[Any], tuple[object, ...]] = itemgetter(*columns, columns[-1])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self._columns
+
+    def fit(self, block: list[Row]) -> tuple[Columns, Sequence[int], Faults]:
+        """As for any frame; blocks of one simple kind of rows at the speed of C."""
+        kinds = set(map(type, block))
+        width = len(self._columns)
+        cells: list[tuple[object, ...]] = []
+        if self._positional and kinds <= {list, tuple}:
+            with suppress(ValueError):  # ragged rows: each gets its own verdict below
+                cells = [*zip(*block, strict=True)]
+        elif kinds == {dict} and set(map(len, block)) == {width}:  # type: ignore[arg-type]
+            with suppress(KeyError):
+                *cells, _ = zip(*map(self._pick, block), strict=True)
+        return ([*cells], range(len(block)), {}) if len(cells) == width else super().fit(block)
+
+    def cells_of(self, row: object) -> Sequence[object]:
+        if isinstance(row, Lead):
+            row = _lead_mapping(row, self._desk.lead_columns)
+        if isinstance(row, Mapping):
+            if not row.keys() <= self._names:
+                stray = next(name for name in row if name not in self._names)
+                raise BadRow(label(stray), f"not one of the columns {', '.join(self._columns)}"[:300])
+            return [row.get(name) for name in self._columns]
+        if isinstance(row, RaggedRow):
+            raise BadRow("row", f"{len(row)} cells; right would be {row.expected}, as in the header")
+        if not is_sequence(row):
+            raise BadRow("row", NOT_A_ROW.format(shape(row)))
+        if not self._positional:
+            raise BadRow("row", "a sequence, whose cells have no names; right would be a mapping, or columns=(...)")
+        assert isinstance(row, Sequence)
+        if len(row) != len(self._columns):
+            raise BadRow("row", f"{len(row)} cells; right would be {len(self._columns)}, as in the columns")
+        return tuple(row)
+
+
+def _lead_mapping(lead: Lead, names: Mapping[str, str]) -> dict[str, object]:
+    """The fields a lead fills, under their service names."""
+    cells = {column: getattr(lead, field) for field, column in names.items()}
+    cells = {column: cell for column, cell in cells.items() if cell is not None}
+    if not isinstance(lead.extra, Mapping):
+        raise BadRow("extra", f"{shape(lead.extra)}; right would be a mapping of column names to cells")
+    for name in lead.extra:
+        if name in cells:
+            raise BadRow(label(name), "given both as a field and in extra; right would be the field")
+    return {**cells, **lead.extra}
+
+
+class LeadFrame(Frame):
+    """The columns that the leads of a batch fill: the fixed ones first, then extras in the order they turn up.
+
+    A cell row is the lead's fixed cells followed by its extras as one mapping.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk, tuple(desk.lead_columns.values()))
+        if desk.layout == "bulk":
+            self._room += len(desk.lead_columns["scheduled_time"])  # never sent
+        self._pick: Callable[[object], tuple[object, ...]] = attrgetter(*desk.lead_columns, "extra")
+        self._extra = desk.check("")
+        self._columns: tuple[str, ...] | None = None
+        self._usable: set[object] = set()
+        self._new_batch()
+
+    def _new_batch(self) -> None:
+        self._extras: dict[str, None] = {}
+        self._extras_length = 0
+        # Characters of the longest waiting row; None until a lead with extras makes it matter.
+        self._longest: int | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        return self._columns
+
+    def fit(self, block: list[Row]) -> tuple[Columns, Sequence[int], Faults]:
+        """As for any frame; blocks of leads at the speed of C."""
+        if set(map(type, block)) == {Lead}:
+            return list(zip(*map(self._pick, block), strict=True)), range(len(block)), {}
+        return super().fit(block)
+
+    def cells_of(self, row: object) -> Sequence[object]:
+        if isinstance(row, Lead):
+            return self._pick(row)
+        if isinstance(row, Mapping):
+            fixed = [row.get(column) for column in self._desk.lead_columns.values()]
+            return [*fixed, {name: cell for name, cell in row.items() if name not in self._desk.service_names}]
+        if is_sequence(row):
+            raise BadRow("row", "a sequence, whose cells have no names; right would be a lead, or columns=(...)")
+        raise BadRow("row", NOT_A_ROW.format(shape(row)))
+
+    def check(self, cells: Columns) -> tuple[Columns, Faults]:
+        """As for any frame, then the extras."""
+        sent, faults = super().check(cells)
+        extras: list[object] = [{}] * len(cells[-1])
+        for i, extra in enumerate(cells[-1]):
+            if extra:
+                try:
+                    extras[i] = self._sent_extra(extra)
+                except BadRow as fault:
+                    faults.setdefault(i, (fault.field, fault.reason))
+        return [*sent, extras], faults
+
+    def _sent_extra(self, extra: object) -> dict[str, Value]:
+        if not isinstance(extra, Mapping):
+            raise BadRow("extra", f"{shape(extra)}; right would be a mapping of column names to cells")
+        sent: dict[str, Value] = {}
+        for name, cell in extra.items():
+            self._check_name(name)
+            try:
+                value = self._extra.one(cell)
+            except BadCell as fault:
+                raise BadRow(label(name), fault.reason) from None
+            if value != "":
+                sent[name] = value
+        return sent
+
+    def _check_name(self, name: object) -> None:
+        if name in self._usable:
+            return
+        if (fault := extra_fault(name, self._desk.layout)) is not None:
+            raise BadRow(label(name), fault)
+        if len(self._usable) > 1_000:
+            self._usable.clear()
+        self._usable.add(name)
+
+    def too_long(self, sent: Columns) -> Faults:
+        """As for any frame, with the names of a lead's own extras."""
+        extras = sent[-1]
+        if not any(extras):
+            return super().too_long(sent[:-1])
+        rows = zip(*sent, strict=True)
+        lengths = (_characters(row) + _name_characters(row[-1]) for row in rows)
+        return {i: self._length_fault(n) for i, n in enumerate(lengths) if n > self._room}
+
+    def take(self, rows: list[tuple[object, ...]]) -> int:
+        """As for any frame; fewer than given when a lead's extras would make a row of the batch too long."""
+        if not self._extras and not any(map(itemgetter(-1), rows)):
+            return super().take(rows)
+        for taken, row in enumerate(rows):
+            if not self._admits(row):
+                return taken
+            self._pending.append(row)
+        return len(rows)
+
+    def _admits(self, row: tuple[object, ...]) -> bool:
+        if self._longest is None:
+            self._longest = max(map(_characters, self._pending), default=0)
+        new = [name for name in row[-1] if name not in self._extras]  # type: ignore[attr-defined]
+        headers = self._extras_length + sum(map(len, new))
+        longest = max(self._longest, _characters(row))
+        if self._pending and headers + longest > self._room:
+            return False
+        self._extras |= dict.fromkeys(new)
+        self._extras_length, self._longest = headers, longest
+        return True
+
+    def drain(self) -> dict[str, object]:
+        """As for any frame, without the columns that no lead fills."""
+        *fixed, extras = zip(*self._pending, strict=True)
+        required = REQUIRED[self._desk.layout]
+        used = {
+            name: column
+            for (name, _), column in zip(self._checks, fixed, strict=True)
+            if name in required or column.count("") < len(column)
+        }
+        for name in self._extras:
+            used[name] = tuple([extra.get(name, "") for extra in extras])
+        self._columns = tuple(used)
+        self._pending = list(zip(*used.values(), strict=True))
+        self._new_batch()
+        return super().drain()
+
+
+def _characters(row: tuple[object, ...]) -> int:
+    """Characters of a lead's cells, extras included."""
+    extra = row[-1]
+    assert isinstance(extra, Mapping)
+    return sum(map(len, map(str, row[:-1]))) + sum(map(len, map(str, extra.values())))
+
+
+def _name_characters(extra: object) -> int:
+    assert isinstance(extra, Mapping)
+    return sum(map(len, extra))

@@ -1,0 +1,148 @@
+"""The simulated account and one call to it: what every endpoint's handler works on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from random import Random
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from ..faults import Fault
+from ..log import LoggedRequest
+from ..settings import Settings
+from .answers import Answer
+from .fields import NAME, PHONE
+from .state import (
+    SAME_NUMBER,
+    Campaign,
+    DoNotDisturb,
+    Routing,
+    StoredLead,
+    TokenDesk,
+)
+
+__all__ = ["Account", "Call", "Check", "first_complaint"]
+
+_ACTIONS = {"start": True, "stop": False}
+
+
+class Call(Struct):
+    """One request on its way through the checks, which fill in what they find.
+
+    Parameters
+    ----------
+    record: its entry in the log.
+    headers: its headers.
+    params: its decoded parameters; None when a JSON body was no JSON object.
+    callback_fault: what is to befall the callback it leads to.
+    campaign, lead: what it is about, once known.
+    """
+
+    record: LoggedRequest
+    headers: Mapping[str, str]
+    params: Mapping[str, object] | None
+    callback_fault: Fault | None = None
+    campaign: Campaign | None = None
+    lead: StoredLead | None = None
+
+    def get(self, *names: str) -> object:
+        """The first of these parameters that is there, else None."""
+        params = self.params or {}
+        for name in names:
+            if name in params:
+                return params[name]
+        return None
+
+
+Check = Callable[["Account", Call], Answer | None]
+
+
+def first_complaint(checks: Sequence[Check], account: Account, call: Call) -> Answer | None:
+    """The answer of the first check that has one."""
+    for check in checks:
+        found = check(account, call)
+        if found is not None:
+            return found
+    return None
+
+
+class Account:
+    """Everything the service knows about its one customer."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float], random: Random) -> None:
+        self.settings = settings
+        self.random = random
+        self.clock = clock
+        self.zone = ZoneInfo(settings.zone)
+        self.campaigns: dict[str, Campaign] = {}
+        self.dnd = DoNotDisturb()
+        self.tokens = TokenDesk(settings.token_life, settings.replaced_token_message, clock)
+        self._transactions = 0
+        self._messages = 0
+
+    def create(
+        self,
+        name: str,
+        kind: str,
+        routing: Routing | None,
+        direction: Literal["outbound", "inbound"],
+        columns: Sequence[str],
+        running: bool,
+        agents: Sequence[str],
+        skills: Sequence[str],
+    ) -> Campaign:
+        """Make a campaign, in place of one of the same name."""
+        campaign = self.campaigns[name] = Campaign(
+            name,
+            kind=kind,
+            routing=routing,
+            direction=direction,
+            columns=columns,
+            running=running,
+            agents=agents,
+            skills=skills,
+            same_number=SAME_NUMBER[self.settings.same_number],
+            keep_leads=self.settings.keep_leads,
+        )
+        return campaign
+
+    def now(self) -> datetime:
+        """The platform's time, without its zone."""
+        return datetime.now(self.zone).replace(tzinfo=None)
+
+    def stamp(self) -> str:
+        """The platform's time as its own text."""
+        return self.now().strftime("%Y-%m-%d %H:%M:%S")
+
+    def transaction_id(self) -> str:
+        """24 or 25 digits around the time in milliseconds, as in the samples of Bulk V4."""
+        self._transactions += 1
+        prefix = "".join(str(self.random.randint(1, 9)) for _ in range(self.random.randint(0, 5)))
+        length = 24 + self._transactions % 2
+        moment = str(int(time.time() * 1000))
+        return f"{prefix}{moment}{self._transactions:0{length - len(prefix) - len(moment)}d}"
+
+    def next_wording(self) -> str:
+        """The wording that the next successful add is to have."""
+        wording = self.settings.add_messages[self._messages % len(self.settings.add_messages)]
+        self._messages += 1
+        return wording
+
+    def phone_ok(self, phone: str) -> bool:
+        """3 to 16 digits with an optional plus."""
+        return PHONE.fullmatch(phone) is not None
+
+    def name_ok(self, name: str) -> bool:
+        """Allowed characters only."""
+        return NAME.fullmatch(name) is not None
+
+    def act(self, campaign: Campaign, action: str) -> bool | None:
+        """Start or stop the campaign; True, False, or None when the word means neither."""
+        wanted = _ACTIONS.get(action.strip().lower())
+        if wanted is not None:
+            campaign.running = wanted
+        return wanted

@@ -1,0 +1,186 @@
+"""Which path is which endpoint, how each reads its parameters, and who answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal
+from urllib.parse import parse_qsl, unquote
+
+import msgspec
+from msgspec import Struct
+
+from . import ca_apis, php
+from . import dial_status as dialer
+from .account import Account, Call
+from .answers import Answer, say
+from .jobs import Files, Job
+
+__all__ = ["ROUTES", "Route", "Service", "find_route"]
+
+Reader = Literal["json", "php", "any", "none"]
+
+
+class Route(Struct, frozen=True):
+    """An endpoint: its short name, its methods, how its parameters are read, and whether PHP answers."""
+
+    endpoint: str
+    methods: frozenset[str]
+    reader: Reader
+    php: bool = False
+    documented: bool = True
+
+
+_CCAAS = "/cloudAgentRestAPI/index.php"
+_LEGACY_ADD = f"{_CCAAS}/CloudAgent/CloudAgentAPI/addCamapaignData"
+_GET, _POST, _BOTH = frozenset({"GET"}), frozenset({"POST"}), frozenset({"GET", "POST"})
+
+# Paths that a page or production code prints, matched as they are.
+ROUTES: dict[str, Route] = {
+    "/ca_apis/AddCampaignData": Route("add", _POST, "json"),
+    "/ca_apis/CAToken/generateToken": Route("token", _POST, "json"),
+    "/ca_apis/deleteCampaignData": Route("delete", frozenset({"DELETE"}), "json"),
+    f"{_CCAAS}/AddCampaignBulkDataV4/addBulkData/format/json": Route("bulk", _POST, "php", php=True),
+    _LEGACY_ADD: Route("legacy_add", _BOTH, "php", php=True),
+    "/CAServices/scheduleCampaignData/scheduleCampaignData.php": Route("legacy_schedule", _GET, "php", php=True),
+}
+
+# Paths known from a page's address only: any letter case, and both ways to read the address.
+_GUESSED: dict[str, Route] = {
+    "/ca_apis/campaignscheduleddata": Route("schedule", _POST, "json"),
+    "/endpoint/dailer/data/preview/download": Route("dial_status", _POST, "any"),
+    "/endpoint/dailer/data/preview-download": Route("dial_status", _POST, "any"),
+    "/ca_apis/campaignstatus": Route("campaign_status", _GET, "json"),
+    "/ca_apis/setcampaignstatus": Route("set_campaign_status", frozenset({"PUT"}), "json"),
+}
+
+_FAILED_FILE = Route("failed_file", _GET, "php", documented=False)
+_EXPORT_FILE = Route("export_file", _GET, "php", documented=False)
+_UNKNOWN = Route("unknown", frozenset(), "none", documented=False)
+
+
+def find_route(path: str) -> Route:
+    """The endpoint behind a path."""
+    route = ROUTES.get(path) or _GUESSED.get(path.lower())
+    if route is not None:
+        return route
+    if path.startswith("/etl-dataprocessing/"):
+        return _FAILED_FILE if path.endswith("_error.csv") else _EXPORT_FILE
+    # CodeIgniter takes parameters as path segments as well; public code calls the legacy add that way.
+    return ROUTES[_LEGACY_ADD] if path.startswith(_LEGACY_ADD + "/") else _UNKNOWN
+
+
+def read_params(route: Route, path: str, query: str, body: bytes, content_type: str) -> Mapping[str, object] | None:
+    """The request's parameters, or None when a JSON body is no JSON object."""
+    if route.reader == "json":
+        return _json_object(body)
+    params: dict[str, object] = {}
+    if path.startswith(_LEGACY_ADD + "/"):
+        segments = [unquote(part) for part in path[len(_LEGACY_ADD) + 1 :].split("/")]
+        params.update(zip(segments[::2], segments[1::2], strict=False))
+    if query:
+        params.update(parse_qsl(query, keep_blank_values=True))
+    if body:
+        params.update(_body_fields(body, content_type))
+    return params
+
+
+def _json_object(body: bytes) -> dict[str, object] | None:
+    try:
+        content: object = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _form(body: bytes, content_type: str) -> Mapping[str, object]:
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+
+
+def _json_fields(body: bytes, content_type: str) -> Mapping[str, object]:
+    return _json_object(body) or {}
+
+
+_PART_NAME = re.compile(rb'name="((?:[^"\\]|\\.)*)"', re.IGNORECASE)
+_BOUNDARY = re.compile(r'boundary="?([^";,]+)"?', re.IGNORECASE)
+
+
+def _multipart(body: bytes, content_type: str) -> Mapping[str, object]:
+    boundary = _BOUNDARY.search(content_type)
+    if boundary is None:
+        return {}
+    fields: dict[str, object] = {}
+    for part in (b"\r\n" + body).split(b"\r\n--" + boundary.group(1).strip().encode())[1:]:
+        head, blank, content = part.partition(b"\r\n\r\n")
+        name = _PART_NAME.search(head)
+        if blank and name is not None:
+            fields[name.group(1).decode("utf-8", "replace")] = content.decode("utf-8", "replace")
+    return fields
+
+
+_BODIES: dict[str, Callable[[bytes, str], Mapping[str, object]]] = {
+    "application/x-www-form-urlencoded": _form,
+    "multipart/form-data": _multipart,
+    "application/json": _json_fields,
+}
+
+
+def _body_fields(body: bytes, content_type: str) -> Mapping[str, object]:
+    # What a body says of itself decides, as in PHP: a JSON text under another label yields no field.
+    reader = _BODIES.get(content_type.partition(";")[0].strip().lower())
+    return reader(body, content_type) if reader is not None else {}
+
+
+class Service:
+    """Answers calls, endpoint by endpoint."""
+
+    def __init__(self, account: Account, files: Files) -> None:
+        self._account = account
+        self._files = files
+        self._handlers: dict[str, Callable[[Account, Call], Answer]] = {
+            "add": ca_apis.add,
+            "token": ca_apis.generate_token,
+            "delete": ca_apis.delete,
+            "campaign_status": ca_apis.campaign_status,
+            "set_campaign_status": ca_apis.set_campaign_status,
+            "schedule": php.schedule,
+            "legacy_schedule": php.legacy_schedule,
+            "legacy_add": php.legacy_add,
+            "failed_file": self._file,
+            "export_file": self._file,
+        }
+        self._queueing: dict[str, Callable[[Call], tuple[Answer, Job | None]]] = {
+            "bulk": self._bulk,
+            "dial_status": self._dial_status,
+        }
+
+    def handle(self, call: Call) -> tuple[Answer, Job | None]:
+        """The answer, and the job that the call leads to."""
+        endpoint = call.record.endpoint
+        queueing = self._queueing.get(endpoint)
+        if queueing is not None:
+            return queueing(call)
+        return self._handlers[endpoint](self._account, call), None
+
+    def _bulk(self, call: Call) -> tuple[Answer, Job | None]:
+        complaint = php.bulk_refusal(self._account, call)
+        if complaint is not None:
+            return complaint, None
+        table = php.bulk_table(self._account, call)
+        if isinstance(table, Answer):
+            return table, None
+        job = php.new_job(self._account, call, table)
+        call.record.applied = job.total
+        return say("success", "queued successfully", more={"transactionId": job.id}), job
+
+    def _dial_status(self, call: Call) -> tuple[Answer, Job | None]:
+        complaint = dialer.dial_complaint(self._account, call)
+        if complaint is not None:
+            return complaint, None
+        job = dialer.new_export(self._account, call, self._files)
+        call.record.applied = 1
+        # Every documented error carries an empty uniqueId; the words of success are not documented.
+        return say("success", "Request queued successfully", more={"uniqueId": job.id}), job
+
+    def _file(self, account: Account, call: Call) -> Answer:
+        return self._files.read(call.record.path, call.get("X-Amz-Signature"))

@@ -1,0 +1,190 @@
+"""An upload's side of its journal: what an earlier run has done, and what this one does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from functools import partial
+from os import PathLike
+from typing import Final, Literal
+
+from ..config import ClientConfig
+from ..errors import JournalError, Outcome
+from ..journal.journal import Entry, Header, Journal
+from ..journal.settlement import callback_url, new_token
+from ..protocol.requests import Params
+from ..rows.batches import Batch
+from ..sending.dispatcher import Call
+
+__all__ = ["Ledger", "open_ledger", "wait_for_verdicts"]
+
+# How often a journal that another process writes callbacks into is looked at.
+_LOOK_EVERY: Final = 0.25
+_NOT_APPLIED: Final = ("pending", "refused")
+
+
+class Ledger:
+    """Compares the input with what is journaled, and writes down what happens to each batch.
+
+    Parameters
+    ----------
+    journal: open, and held by this upload.
+    entries: its batches when the upload began: an unbroken row from the first batch on.
+    callback_base: public URL under which callbacks arrive, or None.
+    """
+
+    def __init__(self, journal: Journal, entries: list[Entry], callback_base: str | None) -> None:
+        self.journal = journal
+        self._callback_base = callback_base
+        self._expected = deque(entries)
+        self._invalid: list[int] = []
+        self._marked: set[int] = set()  # batches written as sent before their turn to be sent had come
+        self.verified: deque[Entry] = deque()
+        """Journaled batches that this run's input has produced again."""
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the input has yet to produce batches that are journaled."""
+        return bool(self._expected)
+
+    def may_be_applied(self, batch: Batch) -> bool:
+        """Whether an earlier run may have got through with a batch that the input has yet to produce again."""
+        return any(entry.index == batch.index and entry.state not in _NOT_APPLIED for entry in self._expected)
+
+    def note_invalid(self, row: int) -> None:
+        """Note an invalid row; it goes into the record of the batch that accounts for it."""
+        self._invalid.append(row)
+
+    def recognise(self, batch: Batch) -> None:
+        """Compare a batch with the next journaled one.
+
+        Raises
+        ------
+        JournalError: the input has changed.
+        """
+        entry = self._expected.popleft()
+        if not entry.matches(batch):
+            raise JournalError(
+                f"journal {self.journal.path.name}: the input has changed in rows {batch.last_row - batch.read + 1} to "
+                f"{max(batch.last_row, entry.last_row)}, which are journaled already; nothing was sent. "
+                "Give it the same input, or begin a new journal"
+            )
+        self._take_invalid(batch)
+        self.verified.append(entry)
+
+    def check_complete(self) -> None:
+        """Raise ``JournalError`` when the input ended before all that is journaled."""
+        if self._expected:
+            raise JournalError(
+                f"journal {self.journal.path.name}: the input ends before row {self._expected[0].last_row}, "
+                "which is journaled already; nothing was sent. Give it the same input, or begin a new journal"
+            )
+
+    async def prepare(self, batch: Batch, call: Call, *, at_once: bool) -> None:
+        """Write a new batch ahead or fetch a journaled one; give ``call`` its callback URL, have it note its sends.
+
+        New batches must come in their order.
+
+        Parameters
+        ----------
+        at_once: whether a new batch can be sent right away; then one write does for "planned" and "sent".
+        """
+        index = batch.index
+        token = None if self._callback_base is None else new_token()
+        if batch.payload:
+            self._marked.update([index] if at_once else [])
+            await self.journal.plan(batch, self._take_invalid(batch), token, sent=at_once)
+        else:
+            call.payload, token = await self.journal.body(index, token)
+        if token is not None and self._callback_base is not None:
+            call.params = {**call.params, "callBackUrl": callback_url(self._callback_base, token)}
+        call.before_send = partial(self._mark_sent, index)
+        call.not_applied = partial(self.journal.mark, index, "pending")
+
+    async def _mark_sent(self, index: int) -> None:
+        if index in self._marked:
+            self._marked.remove(index)
+        else:
+            await self.journal.mark(index, "sent")
+
+    async def conclude(self, batch: Batch, outcome: Outcome | Literal["accepted"], text: str) -> None:
+        """Write down a batch's fate, with its transaction id when accepted, else with the error's text."""
+        await _RECORDS[outcome](self.journal, batch.index, text)
+
+    def _take_invalid(self, batch: Batch) -> list[int]:
+        """The invalid rows among those the batch accounts for; later ones stay for the next."""
+        rows = [row for row in self._invalid if row <= batch.last_row]
+        self._invalid = self._invalid[len(rows) :]
+        return rows
+
+
+async def _record_unsent(journal: Journal, index: int, _: str) -> None:
+    await journal.mark(index, "pending")
+
+
+_RECORDS: Final[Mapping[str, Callable[[Journal, int, str], Awaitable[None]]]] = {
+    "accepted": Journal.accepted,
+    "refused": Journal.refused,
+    "unknown": Journal.unknown,
+    "not_sent": _record_unsent,
+}
+
+
+@asynccontextmanager
+async def open_ledger(
+    path: str | PathLike[str], header: Header, callback_base: str | None
+) -> AsyncIterator[tuple[Ledger, datetime]]:
+    """Open the journal for an upload; gives its ledger and the moment against which dates are to be checked."""
+    journal = await Journal.open(path, header)
+    try:
+        checked_at = _moment(journal, (await journal.header()).checked_at)
+        yield Ledger(journal, await journal.entries(), callback_base), checked_at
+    finally:
+        await journal.close()
+
+
+def _moment(journal: Journal, text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise JournalError(f"journal {journal.path.name} is damaged (its time is no ISO time)") from None
+
+
+async def wait_for_verdicts(journal: Journal, seconds: float, stop: asyncio.Event | None = None) -> None:
+    """Wait until every batch that reached the service has its callback; after ``seconds``, note who has none.
+
+    ``stop``, once set, ends the wait; then nothing is noted.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while await journal.unsettled():
+                if stop is not None and stop.is_set():
+                    return
+                await asyncio.sleep(_LOOK_EVERY)  # not an event: callbacks may be written by another process
+            return
+    await journal.give_up_waiting()
+
+
+def upload_header(
+    config: ClientConfig, campaign: str, params: Params, columns: Sequence[str] | None, leads: object, now: datetime
+) -> Header:
+    """What the journal keeps of an upload to know it again, and to resume it."""
+    return Header(
+        campaign=campaign,
+        account=f"{config.credentials.username} at {config.base_url}",
+        params={name: str(value) for name, value in params.items()},
+        columns=None if columns is None else tuple(columns),
+        checked_at=now.isoformat(),
+        source=_source(leads),
+    )
+
+
+def _source(leads: object) -> dict[str, str] | None:
+    source: dict[str, str] | None = getattr(leads, "source", None)
+    with suppress(UnicodeEncodeError):  # a path that is no text, which no journal can hold
+        "".join((source or {}).values()).encode()
+        return source
+    return None

@@ -1,0 +1,459 @@
+"""A large set of leads through the bulk endpoint: pulled, checked, cut, sent, and every row accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from math import inf
+from os import PathLike
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from msgspec import Struct
+
+from ..errors import (
+    ConfigurationError,
+    JournalError,
+    Outcome,
+    OutcomeUnknownError,
+    OzonetelError,
+    QueueFullError,
+)
+from ..journal.settlement import check_base
+from ..models import (
+    BatchResult,
+    InvalidRow,
+    Row,
+    UploadReport,
+)
+from ..protocol.params import ChunkerMaker
+from ..protocol.replies import Reply
+from ..protocol.requests import Params, batch_receipt
+from ..rows.batches import Batch
+from ..rows.intake import Intake, Rows
+from ..rows.rejects import Rejects
+from ..sending.dispatcher import (
+    FATAL,
+    Call,
+    Dispatcher,
+    check_turn,
+)
+
+if TYPE_CHECKING:
+    from .journaling import Ledger
+
+__all__ = ["OnUnknown", "Upload", "UploadOptions"]
+
+OnUnknown: TypeAlias = Literal["hold", "resend"]
+BatchOutcome: TypeAlias = Literal["accepted", "refused", "not_sent", "unknown"]
+
+_log = logging.getLogger("ozonetel_async")
+
+_INVALID_SAMPLE = 20
+# Attempts at one batch under on_unknown="resend" before it is reported as unknown.
+_RESENDS = 5
+# So many unknown outcomes in a row mean that the service is down, not that an answer got lost: every further batch
+# would only add rows whose fate nobody knows.
+_UNKNOWN_STREAK = 10
+# Seconds after which a full queue is looked at again, at the least.
+_FULL_QUEUE_PAUSE = 0.05
+
+# Rows that were never sent are as certain not to be in the dialler as refused ones.
+_COUNTERS = {
+    "accepted": "rows_accepted",
+    "refused": "rows_refused",
+    "not_sent": "rows_refused",
+    "unknown": "rows_unknown",
+}
+
+
+class UploadOptions(Struct, frozen=True, kw_only=True):
+    """How to upload; ``OzonetelClient.upload`` explains each."""
+
+    on_unknown: OnUnknown = "hold"
+    queue_priority: int = -1
+    in_flight: int | None = None
+    on_progress: Callable[[UploadReport], object] | None = None
+    rejects: str | PathLike[str] | None = None
+    journal: str | PathLike[str] | None = None
+    callback_url: str | None = None
+    callback_timeout: float | None = None
+    stop: asyncio.Event | None = None
+
+    def check(self, *, check_duplicate: bool) -> None:
+        """Raise ``ConfigurationError`` when the options do not fit together."""
+        if self.on_unknown not in ("hold", "resend"):
+            raise ConfigurationError(f"on_unknown must be 'hold' or 'resend', got {self.on_unknown!r}")
+        if self.on_unknown == "resend" and not check_duplicate:
+            raise ConfigurationError("on_unknown='resend' needs check_duplicate=True, or people would be called twice")
+        if self.in_flight is not None and (not isinstance(self.in_flight, int) or self.in_flight < 1):
+            raise ConfigurationError(f"in_flight must be a whole number of at least 1, got {self.in_flight!r}")
+        if self.journal is not None and not isinstance(self.journal, str | PathLike):
+            raise ConfigurationError(f"journal must be a path, got {type(self.journal).__name__}")
+        if self.on_progress is not None and (not callable(self.on_progress) or iscoroutinefunction(self.on_progress)):
+            raise ConfigurationError("on_progress must be a plain function that takes the report; it is not awaited")
+        if self.stop is not None and not isinstance(self.stop, asyncio.Event):
+            raise ConfigurationError(f"stop must be an asyncio.Event, got {type(self.stop).__name__}")
+        check_turn(self.queue_priority, None)
+        if self.journal is not None and self.callback_url is not None:
+            check_base(self.callback_url)
+        patience = self.callback_timeout
+        if patience is None:
+            return
+        if self.journal is None or self.callback_url is None:
+            raise ConfigurationError(
+                "callback_timeout needs journal and callback_url: callbacks settle journaled batches"
+            )
+        if not isinstance(patience, int | float) or isinstance(patience, bool) or not 0 <= patience < inf:
+            raise ConfigurationError(f"callback_timeout must be zero or more seconds, got {patience!r}")
+
+
+class Upload:
+    """One upload, from the first row to the report.
+
+    Parameters
+    ----------
+    rows: leads, mappings or sequences; sync or async iterable.
+    make_chunker: given the receiver of invalid rows, makes the chunker.
+    params: the bulk endpoint's parameters that all batches share.
+    ledger: the upload's side of its journal, when it has one.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        campaign: str,
+        rows: Rows,
+        make_chunker: ChunkerMaker,
+        params: Params,
+        options: UploadOptions,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.report = UploadReport(campaign=campaign)
+        self._dispatcher = dispatcher
+        self._campaign = campaign
+        self._params = params
+        self._queue = dispatcher.queues["bulk"]
+        # No more than may wait: an upload must not turn itself away.
+        self._width = min(options.in_flight or self._queue.limit.requests, self._queue.max_waiting)
+        self._priority = options.queue_priority
+        self._attempts = _RESENDS if options.on_unknown == "resend" else 1
+        self._on_progress = options.on_progress
+        self._intake = Intake(rows)
+        self._chunker = make_chunker(self._note_invalid)
+        self._rejects = None if options.rejects is None else Rejects(options.rejects, rows)
+        self._fresh: deque[Batch] = deque()  # cut, and not yet compared with the journal or written into it
+        self._ready: deque[Batch] = deque()
+        # A task has no call before its first turn: cancelled until then, it would end without a word of its batch.
+        self._calls: dict[asyncio.Task[None], Call | None] = {}
+        self._taking: asyncio.Task[object] | None = None
+        self._interruptions = 0
+        self._abandoned = False
+        self._ledger = ledger
+        self._stop_event = options.stop
+        self._in_doubt: set[int] = set()  # batches of unknown fate from an earlier run
+        self._unknown_streak = 0
+        self._refused_by: str | None = None
+        self._started = asyncio.get_running_loop().time()
+
+    async def run(self) -> UploadReport:
+        """Upload all rows and return the report.
+
+        An exception of the input itself is raised after everything taken from it was sent, cancellation at once;
+        both carry the report's text as a note.
+        """
+        failure: BaseException | None
+        watcher = None if self._stop_event is None else asyncio.create_task(self._watch(self._stop_event))
+        try:
+            if self._stop_event is not None and self._stop_event.is_set():
+                self._refuse("asked to stop")  # before a row is taken
+            self._progress()
+            await self._consume()
+            failure = self._intake.failure
+        except BaseException as error:  # cancellation, or the caller's on_progress
+            failure = error
+            await self._abandon("cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__)
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+            await self._intake.close()
+            self._end_rejects()
+        self.report.batches.sort(key=lambda batch: batch.index)
+        self._progress()
+        if failure is not None:
+            failure.add_note(f"upload so far: {self.report}")
+            raise failure
+        return self.report
+
+    async def _consume(self) -> None:
+        """Take all rows, send the batches they fill, and wait for the last answer."""
+        while not self.report.stopped_by and (rows := await self._take()):
+            await self._admit(self._chunker.feed(rows))
+        if self._intake.failure is not None:
+            self._stop(f"{type(self._intake.failure).__name__} in the input")
+        await self._admit(self._chunker.flush())
+        if self._ledger is not None:
+            if not self.report.stopped_by:
+                self._ledger.check_complete()
+            self._take_up(self._ledger)
+        await self._start_ready()
+        while self._calls:
+            await self._reap()
+        self._count_tail()
+
+    async def _take(self) -> list[Row]:
+        """The next rows; once the upload has ended, no further waiting for an input that has none at the moment."""
+        task = asyncio.current_task()
+        assert task is not None
+        others, own = task.cancelling(), self._interruptions
+        self._taking = task
+        try:
+            return await self._intake.take()
+        except asyncio.CancelledError:
+            if self._interruptions == own or task.cancelling() > others + 1:
+                raise
+            return self._intake.rest()
+        finally:
+            self._taking = None
+            if self._interruptions > own:
+                task.uncancel()
+
+    async def _admit(self, batches: list[Batch]) -> None:
+        """Start new batches; with a journal, an earlier run's first, once the input has proved to be the same."""
+        self._fresh.extend(batches)
+        while self._fresh:
+            batch = self._fresh[0]
+            if self._ledger is None:
+                self._ready.append(batch)
+            elif self.report.stopped_by:
+                # Not journaled: the rest of an input that ended early would be cut otherwise by the next run.
+                self._fresh.popleft()
+                self._settle_unsent(batch)
+                continue
+            elif self._ledger.replaying:
+                self._ledger.recognise(batch)
+            else:
+                self._take_up(self._ledger)
+                self._ready.append(batch)
+            self._fresh.popleft()
+        await self._start_ready()
+
+    def _take_up(self, ledger: Ledger) -> None:
+        """Count what an earlier run has settled, and make ready what it left to do."""
+        while ledger.verified:
+            entry = ledger.verified.popleft()
+            batch = Batch(
+                entry.index, entry.first_row, entry.last_row, entry.rows, entry.read, entry.read - entry.rows, b""
+            )
+            if entry.state == "accepted":
+                self._settle(batch, "accepted", transaction_id=entry.transaction_id)
+            elif entry.state == "unknown" and self._attempts == 1:
+                self._settle(batch, "unknown", error=entry.error)
+            else:
+                self._in_doubt.update([entry.index] if entry.state == "unknown" else [])
+                self._ready.append(batch)
+
+    async def _start_ready(self) -> None:
+        """Start the batches that are ready, each when there is room for it."""
+        while self._ready:
+            while len(self._calls) >= self._width:
+                await self._reap()
+            batch = self._ready.popleft()
+            if self._refused_by is None:
+                self._calls[asyncio.create_task(self._send(batch))] = None
+            else:
+                self._settle_unsent(batch)
+
+    async def _reap(self) -> None:
+        """Wait until a batch's fate is known."""
+        done, _ = await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            del self._calls[task]
+            if not task.cancelled():
+                task.result()
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        """End the upload when asked to: what is on the wire is finished, what waits for its turn is taken back."""
+        await stop.wait()
+        self._refuse("asked to stop")
+        for task, call in self._calls.items():
+            if call is not None and not call.on_wire:
+                task.cancel()
+
+    async def _abandon(self, reason: str) -> None:
+        """Account for everything taken in after a cancellation: what was not sent, and what was on its way."""
+        self._abandoned = True
+        self._stop(reason)
+        self._refused_by = self._refused_by or reason
+        for task, call in self._calls.items():
+            if call is not None:
+                task.cancel()
+        self._attempts = 1
+        if self._ledger is not None:
+            self._take_up(self._ledger)
+        self._fresh.extend(self._chunker.feed(self._intake.rest()))
+        self._fresh.extend(self._chunker.flush())
+        for batch in (*self._ready, *self._fresh):
+            self._settle_unsent(batch)
+        self._count_tail()
+        # Last: a second cancellation ends the wait, and each task accounts for its batch by itself.
+        if self._calls:
+            await asyncio.wait(self._calls)
+
+    def _settle_unsent(self, batch: Batch) -> None:
+        # An earlier run may have sent what this one did not get to compare with the journal.
+        earlier = batch.index in self._in_doubt or (self._ledger is not None and self._ledger.may_be_applied(batch))
+        self._settle(batch, "unknown" if earlier else "not_sent", error=self.report.stopped_by)
+
+    async def _send(self, batch: Batch) -> None:
+        """Send one batch and settle it, whatever happens."""
+        if self._refused_by is not None:
+            self._settle_unsent(batch)
+            return
+        call = Call("bulk", self._params, campaign=self._campaign, payload=batch.payload, priority=self._priority)
+        call.in_doubt = batch.index in self._in_doubt
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls[task] = call
+        try:
+            if self._ledger is not None:
+                await self._ledger.prepare(batch, call, at_once=self._may_go_at_once())
+            reply = await self._deliver(call)
+        except asyncio.CancelledError:
+            outcome: Outcome = "unknown" if call.may_be_applied else "not_sent"
+            await self._conclude(batch, outcome, error="cancelled")
+            raise
+        except OzonetelError as error:
+            # A refusal of a repeated batch says nothing about the first time it was sent.
+            outcome = "unknown" if call.may_be_applied else error.outcome
+            self._note_failure(error, outcome)
+            await self._conclude(batch, outcome, error=_text(error))
+        else:
+            self._unknown_streak = 0
+            ticket = batch_receipt(reply, batch.rows).transaction_id
+            await self._conclude(batch, "accepted", transaction_id=ticket)
+        finally:
+            self.report.requests += call.sends
+
+    def _may_go_at_once(self) -> bool:
+        """Whether every call of this upload that is not on the wire yet, the newest one too, would find a free slot."""
+        waiting = sum(call is not None and not call.on_wire for call in self._calls.values())
+        return not self._queue.waiting and waiting <= self._queue.free
+
+    async def _conclude(
+        self, batch: Batch, outcome: BatchOutcome, *, transaction_id: str | None = None, error: str | None = None
+    ) -> None:
+        """Write a batch's fate into the journal, if there is one, and count it."""
+        try:
+            if self._ledger is not None:
+                await self._ledger.conclude(batch, outcome, transaction_id or error or "")
+        except JournalError as failure:
+            # What the service said is known all the same; the next run will take the batch for unknown.
+            self._refuse(_text(failure))
+        finally:
+            self._settle(batch, outcome, transaction_id=transaction_id, error=error)
+
+    async def _deliver(self, call: Call) -> Reply:
+        attempts = self._attempts
+        while True:
+            try:
+                return await self._dispatcher.call(call)
+            except QueueFullError:
+                # Of other callers; an upload has time.
+                await asyncio.sleep(max(_FULL_QUEUE_PAUSE, self._queue.next_free_in))
+            except OutcomeUnknownError as error:
+                attempts -= 1
+                if not attempts:
+                    raise
+                _log.info("bulk: %s; sending the batch again, checkDuplicate is on", type(error).__name__)
+
+    def _note_failure(self, error: OzonetelError, outcome: Outcome) -> None:
+        self._unknown_streak = self._unknown_streak + 1 if outcome == "unknown" else 0
+        if isinstance(error, FATAL):
+            self._refuse(_text(error))
+        elif self._unknown_streak >= _UNKNOWN_STREAK:
+            self._refuse(f"{_UNKNOWN_STREAK} batches in a row without a trustworthy answer")
+
+    def _refuse(self, reason: str) -> None:
+        """Send nothing more: every further batch would meet the same."""
+        if self._refused_by is None:
+            self._refused_by = reason
+            _log.warning("upload stopped: %s", reason)
+            self._stop(reason)
+            if self._taking is not None:
+                self._interruptions += 1
+                self._taking.cancel()
+
+    def _stop(self, reason: str) -> None:
+        if self.report.stopped_by is None:
+            self.report.stopped_by = reason
+
+    def _settle(
+        self,
+        batch: Batch,
+        outcome: BatchOutcome,
+        *,
+        transaction_id: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Write down a batch's fate; the one place where its rows are counted."""
+        report = self.report
+        report.batches.append(
+            BatchResult(batch.index, batch.first_row, batch.last_row, batch.rows, outcome, transaction_id, error)
+        )
+        counter = _COUNTERS[outcome]
+        setattr(report, counter, getattr(report, counter) + batch.rows)
+        self._count(batch.read, batch.invalid)
+        self._progress()
+
+    def _count_tail(self) -> None:
+        """Count the invalid rows after the last batch, which belong to none."""
+        self._count(*self._chunker.tail)
+
+    def _count(self, read: int, invalid: int) -> None:
+        self.report.rows_read += read
+        self.report.rows_invalid += invalid
+
+    def _note_invalid(self, invalid: InvalidRow, row: Row) -> None:
+        if self._ledger is not None:
+            self._ledger.note_invalid(invalid.row)
+        if len(self.report.invalid_sample) < _INVALID_SAMPLE:
+            self.report.invalid_sample.append(invalid)
+        if self._rejects is not None:
+            try:
+                self._rejects.add(invalid, row)
+            except OSError as error:
+                self._end_rejects(error)
+
+    def _end_rejects(self, failure: OSError | None = None) -> None:
+        """Close the file of rejects. One that cannot be written ends the upload, which would lose track otherwise."""
+        rejects, self._rejects = self._rejects, None
+        if rejects is not None:
+            try:
+                rejects.close()
+            except OSError as error:
+                failure = failure or error
+        if failure is not None:
+            self._refuse(f"rejects: cannot write the file: {failure.strerror}")
+
+    def _progress(self) -> None:
+        report = self.report
+        report.rows_in_flight = self._chunker.rows_taken - report.rows_read
+        report.worst_window = self._queue.worst_window
+        report.elapsed = asyncio.get_running_loop().time() - self._started
+        if self._on_progress is not None:
+            try:
+                self._on_progress(report)
+            except BaseException as error:
+                # The caller's own error ends the upload; settling what is left must not raise it again, and not
+                # raise it at all when the upload is ending for another reason.
+                self._on_progress = None
+                if not self._abandoned or not isinstance(error, Exception):
+                    raise
+                _log.warning("on_progress raised %s after the upload had ended", type(error).__name__)
+
+
+def _text(error: OzonetelError) -> str:
+    return f"{type(error).__name__}: {error.message}"

@@ -1,0 +1,628 @@
+"""The journal's file: what is written comes back, a crash leaves the truth, callbacks in any order settle once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from ozonetel_async import JournalError
+from ozonetel_async.callbacks.results import ExportResult, JobResult, SecretUrl
+from ozonetel_async.journal.journal import (
+    FORMAT,
+    Entry,
+    Header,
+    Journal,
+)
+from ozonetel_async.journal.settlement import Settlement, new_token
+from ozonetel_async.rows.batches import Batch
+
+HEADER = Header(
+    campaign="Diwali",
+    account="sim-user at https://example.com",
+    params={"checkDuplicate": "true"},
+    columns=("PhoneNumber", "Name"),
+    checked_at="2025-06-01T10:00:00+05:30",
+    source={"path": "leads.csv"},
+)
+
+
+def batch(index: int, payload: bytes = b"") -> Batch:
+    """A batch of 9 rows and 1 invalid one."""
+    first = 10 * index + 1
+    return Batch(index, first, first + 9, 9, 10, 1, payload or b'{"map":["PhoneNumber"],"data":[["%d"]]}' % index)
+
+
+def verdict(transaction_id: str, **more: Any) -> JobResult:
+    return JobResult(transaction_id, succeeded=True, total=9, **({"processed": 9, "not_processed": 0} | more))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a.journal"
+
+
+@pytest.fixture
+async def journal(path: Path) -> AsyncIterator[Journal]:
+    opened = await Journal.open(path, HEADER)
+    yield opened
+    await opened.close()
+
+
+async def entry(journal: Journal, index: int = 0) -> Entry:
+    return (await journal.entries())[index]
+
+
+async def fails(path: Path, header: Header = HEADER) -> str:
+    """What is said when the journal is opened."""
+    with pytest.raises(JournalError) as caught:
+        await Journal.open(path, header)
+    return caught.value.message
+
+
+def read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def edit(path: Path, *statements: str, writable_schema: bool = False) -> None:
+    """Change a closed journal behind the library's back."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        if writable_schema:
+            db.execute("PRAGMA ignore_check_constraints = ON")
+        for statement in statements:
+            db.execute(statement)
+
+
+# --- what is written -------------------------------------------------------------------------------------------------
+
+
+async def test_all_of_a_header_comes_back_and_resume_goes_by_the_latest(path: Path) -> None:
+    journal = await Journal.open(path, HEADER)
+    assert await journal.header() == HEADER
+    assert journal.path == path
+    await journal.plan(batch(0), [], None)
+    await journal.close()
+    later = replace(HEADER, checked_at="2025-06-02T10:00:00+05:30", params={"action": "START"}, source=None)
+    journal = await Journal.open(path, later)
+    kept = await journal.header()
+    assert kept.checked_at == HEADER.checked_at, "dates must be judged by the first run's clock"
+    assert kept.source == HEADER.source, "rows without a file do not make the file unknown"
+    assert kept.params == {"action": "START"}
+    await journal.close()
+
+
+async def test_a_planned_batch_comes_back_with_its_bytes_and_its_token(journal: Journal) -> None:
+    token = new_token()
+    for one, its_token in ((batch(0, b"\x00\xff" * 1000), token), (batch(1), None)):
+        await journal.plan(one, [one.first_row], its_token)
+    first, second = await journal.entries()
+    assert (first.index, first.first_row, first.last_row, first.rows, first.read) == (0, 1, 10, 9, 10)
+    assert (first.state, first.transaction_id, first.error) == ("pending", None, None)
+    assert first.settlement == Settlement()
+    assert await journal.body(0) == (b"\x00\xff" * 1000, token)
+    assert await journal.body(1) == (batch(1).payload, None)
+    assert second.index == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"index": 3}, {"first_row": 2}, {"last_row": 11}, {"rows": 8}, {"read": 11}, {"payload": b"{}"}]
+)
+async def test_an_entry_matches_its_batch_and_no_other(journal: Journal, change: dict[str, Any]) -> None:
+    await journal.plan(batch(0), [1], None)
+    written = await entry(journal)
+    assert written.matches(batch(0))
+    assert not written.matches(replace(batch(0), **change))
+
+
+async def test_each_step_of_a_batch_is_in_the_file_at_once(journal: Journal, path: Path) -> None:
+    await journal.plan(batch(0), [1], new_token())
+    steps: list[tuple[Any, str, str | None, str | None]] = [
+        (journal.mark(0, "sent"), "sent", None, None),
+        (journal.mark(0, "pending"), "pending", None, None),
+        (journal.refused(0, "CampaignError: none"), "refused", None, "CampaignError: none"),
+        (journal.mark(0, "sent"), "sent", None, None),
+        (journal.unknown(0, "no answer"), "unknown", None, "no answer"),
+        (journal.mark(0, "sent"), "sent", None, None),
+        (journal.accepted(0, "172"), "accepted", "172", None),
+    ]
+    for step, state, ticket, error in steps:
+        await step
+        with closing(sqlite3.connect(path)) as db:
+            row = db.execute("SELECT state, transaction_id, error FROM batches").fetchone()
+        assert row == (state, ticket, error)
+
+
+async def test_the_same_batch_is_not_planned_twice(journal: Journal) -> None:
+    await journal.plan(batch(0), [], None)
+    with pytest.raises(JournalError):
+        await journal.plan(batch(0), [], None)
+    assert len(await journal.entries()) == 1
+
+
+async def test_batches_are_planned_without_gaps_and_may_be_sent_at_once(journal: Journal) -> None:
+    await journal.plan(batch(0), [], None, sent=True)
+    with pytest.raises(JournalError, match="the batch before batch 2 is missing"):
+        await journal.plan(batch(2), [], None)
+    await journal.plan(batch(1), [], None)
+    assert [one.state for one in await journal.entries()] == ["sent", "pending"]
+
+
+async def test_invalid_rows_stand_with_the_batch_that_accounts_for_them(journal: Journal) -> None:
+    await journal.plan(batch(0), [3, 7], None)
+    assert await journal.run(lambda db: db.execute("SELECT invalid FROM batches").fetchone()[0]) == "[3,7]"
+
+
+# --- after a crash ---------------------------------------------------------------------------------------------------
+
+
+async def test_only_what_was_under_way_becomes_unknown(path: Path) -> None:
+    journal = await Journal.open(path, HEADER)
+    for index in range(5):
+        await journal.plan(batch(index), [], None)
+    await journal.mark(1, "sent")
+    await journal.accepted(2, "172")
+    await journal.refused(3, "no")
+    await journal.unknown(4, "lost")
+    await journal.close()
+    journal = await Journal.open(path, HEADER)
+    entries = await journal.entries()
+    assert [one.state for one in entries] == ["pending", "unknown", "accepted", "refused", "unknown"]
+    assert entries[1].error == "the process ended before the answer was written down"
+    assert entries[1].settlement.phase == "unanswered"
+    assert entries[4].error == "lost"
+    await journal.close()
+
+
+async def test_looking_on_does_not_take_what_is_under_way_for_lost(journal: Journal, path: Path) -> None:
+    await journal.plan(batch(0), [], None)
+    await journal.mark(0, "sent")
+    onlooker = await Journal.attach(path)
+    assert (await entry(onlooker)).state == "sent"
+    assert await onlooker.header() == HEADER
+    await onlooker.close()
+    assert (await entry(journal)).state == "sent"
+
+
+async def test_a_callback_that_came_before_the_crash_settles_the_batch_at_the_next_start(path: Path) -> None:
+    journal = await Journal.open(path, HEADER)
+    token = new_token()
+    await journal.plan(batch(0), [], token)
+    await journal.mark(0, "sent")
+    assert await journal.deliver(token, verdict("172"))
+    assert (await entry(journal)).state == "sent"
+    await journal.close()
+    journal = await Journal.open(path, HEADER)
+    after = await entry(journal)
+    assert (after.state, after.transaction_id, after.error) == ("accepted", "172", None)
+    assert after.settlement.result == verdict("172")
+    await journal.close()
+
+
+# --- whose journal it is ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"campaign": "Holi"}, "its campaign is 'Diwali', not 'Holi'"),
+        ({"account": "other at https://example.com"}, "its account is "),
+        ({"columns": ("PhoneNumber",)}, "its columns is "),
+        ({"columns": None}, "its columns is "),
+    ],
+)
+async def test_another_uploads_journal_is_refused(path: Path, change: dict[str, Any], text: str) -> None:
+    journal = await Journal.open(path, HEADER)
+    await journal.plan(batch(0), [], None)
+    await journal.close()
+    said = await fails(path, replace(HEADER, **change))
+    assert "a.journal is of another upload: " in said
+    assert text in said
+    assert said.endswith("use one journal per upload")
+
+
+async def test_a_journal_without_batches_binds_nobody(path: Path) -> None:
+    await (await Journal.open(path, HEADER)).close()
+    other = replace(HEADER, campaign="Holi", columns=None, checked_at="2026-01-01T00:00:00+05:30")
+    journal = await Journal.open(path, other)
+    assert await journal.header() == other
+    await journal.close()
+
+
+async def test_an_empty_file_is_a_new_journal(path: Path) -> None:
+    write(path, b"")
+    with pytest.raises(JournalError, match=r"a\.journal is empty: no upload has begun it yet"):
+        await Journal.attach(path)
+    journal = await Journal.open(path, HEADER)
+    assert await journal.entries() == []
+    await journal.close()
+
+
+async def test_a_missing_file_is_not_made_by_looking(path: Path) -> None:
+    with pytest.raises(JournalError, match="there is no such file"):
+        await Journal.attach(path)
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_other_databases_and_other_formats_are_refused_by_both_doors(path: Path) -> None:
+    edit(path, "CREATE TABLE theirs (value)")
+    for door in (fails(path), _attach_fails(path)):
+        assert "a database, but not a journal; name another one" in await door
+    remove(path)
+    await (await Journal.open(path, HEADER)).close()
+    edit(path, f"PRAGMA user_version = {FORMAT + 1}")
+    for door in (fails(path), _attach_fails(path)):
+        assert f"has format {FORMAT + 1}, this release knows {FORMAT}; use the release that wrote it" in await door
+
+
+async def _attach_fails(path: Path) -> str:
+    with pytest.raises(JournalError) as caught:
+        await Journal.attach(path)
+    return caught.value.message
+
+
+async def test_the_format_is_written_down(path: Path) -> None:
+    await (await Journal.open(path, HEADER)).close()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA application_id").fetchone() == (0x4F5A4A31,)
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+async def test_a_second_worker_is_refused_and_changes_nothing(journal: Journal, path: Path) -> None:
+    await journal.plan(batch(0), [], None)
+    await journal.mark(0, "sent")
+    assert "in use by another process" in await fails(path)
+    assert (await entry(journal)).state == "sent", "the second one took the first one's batch for lost"
+
+
+async def test_another_name_of_the_file_is_no_other_journal(journal: Journal, path: Path) -> None:
+    link = path.with_name("link.journal")
+    link.symlink_to(path)
+    assert await fails(link) == "journal a.journal is in use by another process; wait for it or stop it"
+    beside = await Journal.attach(link)
+    assert beside.path == path
+    await beside.close()
+
+
+async def test_a_journal_whose_log_is_missing_is_not_a_new_one(journal: Journal, path: Path) -> None:
+    await journal.plan(batch(0), [], None, sent=True)
+    copied = path.with_name("copied.journal")
+    write(copied, read(path))
+    for _ in range(2):
+        assert "its log copied.journal-wal is missing: put it back" in await fails(copied)
+    with pytest.raises(JournalError, match="is missing: put it back"):
+        await Journal.attach(copied)
+
+
+async def test_after_close_the_next_one_may_work(path: Path) -> None:
+    for _ in range(3):
+        await (await Journal.open(path, HEADER)).close()
+
+
+async def test_a_cancelled_opening_lets_go(path: Path) -> None:
+    for turns in range(12):
+        opening = asyncio.ensure_future(Journal.open(path, HEADER))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        with suppress(asyncio.CancelledError):
+            await (await opening).close()
+        await (await Journal.open(path, HEADER)).close()
+
+
+# --- damage ----------------------------------------------------------------------------------------------------------
+
+
+async def filled(path: Path) -> bytes:
+    """A journal with batches in every state; its bytes."""
+    journal = await Journal.open(path, HEADER)
+    for index in range(5):
+        await journal.plan(batch(index, b'{"data":"%s"}' % (b"%d" % index * 9000)), [1, 2], new_token())
+    await journal.accepted(0, "172067852912917131638630")
+    await journal.mark(1, "sent")
+    await journal.unknown(2, "lost")
+    await journal.refused(3, "no")
+    await journal.close()
+    return read(path)
+
+
+async def test_a_truncated_journal_is_refused(path: Path) -> None:
+    whole = await filled(path)
+    for size in (1, 10, 50, 100, 4095, 4096, 4097, len(whole) // 2, len(whole) - 4096, len(whole) - 1):
+        write(path, whole[:size])
+        assert ("not a journal" if size < 20 else "damaged") in await fails(path), size
+        assert len(read(path)) == size, "nothing may be built upon what is left"
+
+
+async def test_a_flipped_byte_is_refused_or_harmless(path: Path) -> None:
+    """No damage of one byte makes a batch look sendable that was not, or changes what would be sent."""
+    whole = await filled(path)
+    journal = await Journal.open(path, HEADER)
+    before = [replace(one, error=None) for one in await journal.entries()]
+    bodies = [await journal.body(index) for index in range(5)]
+    await journal.close()
+    rng = random.Random(7)
+    # All of the first page's head, and a sample of the rest.
+    places = [*range(100), *rng.sample(range(100, len(whole)), 500)]
+    refused = 0
+    for place in places:
+        write(path, whole[:place] + bytes([whole[place] ^ (1 << rng.randrange(8))]) + whole[place + 1 :])
+        try:
+            journal = await Journal.open(path, HEADER)
+        except JournalError:
+            refused += 1
+            continue
+        try:
+            after = {one.index: one for one in await journal.entries()}
+            for old in before:
+                new = after.get(old.index)
+                # A batch without its entry, or with an other one, will not match the input.
+                if new is not None and (new.digest, new.first_row, new.rows) == (old.digest, old.first_row, old.rows):
+                    assert new.state == old.state, place
+                    if new.state != "accepted":
+                        assert (await journal.body(new.index))[0] == bodies[new.index][0], place
+        except JournalError:
+            refused += 1
+        finally:
+            await journal.close()
+    assert refused > len(places) // 3
+
+
+async def test_a_body_that_is_not_what_was_written_is_never_handed_out(path: Path) -> None:
+    whole = await filled(path)
+    at = whole.index(b"4444") + 1000
+    write(path, whole[:at] + b"5" + whole[at + 1 :])
+    assert "is damaged (the body of batch 4 is not what was written)" in await fails(path)
+    looking = await Journal.attach(path)
+    with pytest.raises(JournalError, match="the body of batch 4"):
+        await looking.body(4)
+    await looking.close()
+
+
+async def test_a_damaged_body_that_will_not_be_sent_again_does_no_harm(path: Path) -> None:
+    whole = await filled(path)
+    at = whole.index(b"0000") + 1000
+    write(path, whole[:at] + b"5" + whole[at + 1 :])
+    await (await Journal.open(path, HEADER)).close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE batches SET state = 'bccepted' WHERE id = 0",
+        "UPDATE bodies SET body = 'text' WHERE id = 4",
+        "UPDATE header SET value = '{\"campaign\": 5}'",
+        "UPDATE header SET value = x'ff00'",
+        "DELETE FROM header",
+        "DROP TABLE batches",
+        "UPDATE batches SET settlement = '{' WHERE id = 1",
+    ],
+)
+async def test_contents_that_nobody_wrote_are_damage(path: Path, statement: str) -> None:
+    await filled(path)
+    edit(path, statement, writable_schema=True)
+    said = await fails(path)
+    assert "damaged" in said
+    assert "in the dialler what was added" in said
+
+
+# --- callbacks -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_callback_settles_an_accepted_batch_once(journal: Journal) -> None:
+    token = new_token()
+    await journal.plan(batch(0), [], token)
+    await journal.mark(0, "sent")
+    await journal.accepted(0, "172")
+    assert await journal.unsettled() == 1
+    link = SecretUrl("https://s3.example.com/failed.csv?X-Amz-Signature=abc")
+    result = verdict("172", processed=5, not_processed=4, failed_file=link, message="File Successfully uploaded.")
+    assert await journal.deliver(token, result)
+    assert await journal.unsettled() == 0
+    assert await journal.deliver(token, result)
+    assert await journal.deliver(token, verdict("172", processed=1))
+    assert await journal.deliver(token, verdict("999"))
+    after = (await entry(journal)).settlement
+    assert after.result == result
+    assert after.result.failed_file is not None
+    assert after.result.failed_file.reveal() == link.reveal()
+    assert (after.phase, after.repeats, after.conflicts) == ("settled", 1, 2)
+
+
+async def test_early_callbacks_wait_for_the_answer(journal: Journal) -> None:
+    token = new_token()
+    await journal.plan(batch(0), [], token)
+    await journal.mark(0, "sent")
+    assert await journal.deliver(token, verdict("a stranger's"))
+    assert await journal.deliver(token, verdict("172"))
+    assert (await entry(journal)).settlement.result is None
+    assert await journal.unsettled() == 1
+    await journal.accepted(0, "172")
+    after = await entry(journal)
+    assert (after.state, after.transaction_id) == ("accepted", "172")
+    assert after.settlement.result == verdict("172")
+    assert after.settlement.conflicts == 1
+    assert await journal.unsettled() == 0
+
+
+async def test_a_callback_proves_a_batch_of_unknown_fate_accepted(journal: Journal) -> None:
+    token = new_token()
+    await journal.plan(batch(0), [], token)
+    await journal.mark(0, "sent")
+    await journal.unknown(0, "TimeoutError")
+    assert await journal.unsettled() == 1
+    assert await journal.deliver(token, verdict("172"))
+    after = await entry(journal)
+    assert (after.state, after.transaction_id, after.error) == ("accepted", "172", None)
+
+
+EVENTS: dict[str, Callable[[Journal, str], Any]] = {
+    "answer": lambda journal, _: journal.accepted(0, "172"),
+    "callback": lambda journal, token: journal.deliver(token, verdict("172")),
+    "again": lambda journal, token: journal.deliver(token, verdict("172", message="again")),
+    "timeout": lambda journal, _: journal.give_up_waiting(),
+}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(EVENTS)), ids="-".join)
+@pytest.mark.parametrize("answer", ["comes", "is lost"])
+async def test_in_every_order_a_batch_settles_once_on_the_first_callback(
+    journal: Journal, order: tuple[str, ...], answer: str
+) -> None:
+    token = new_token()
+    await journal.plan(batch(0), [], token)
+    await journal.mark(0, "sent")
+    for name in order:
+        if name == "answer" and answer == "is lost":
+            await journal.unknown(0, "lost")
+        else:
+            await EVENTS[name](journal, token)
+    after = await entry(journal)
+    assert (after.state, after.transaction_id) == ("accepted", "172")
+    first = next(name for name in order if name in ("callback", "again"))
+    assert after.settlement.result == verdict("172", message="again" if first == "again" else "")
+    assert after.settlement.repeats == 1
+    assert await journal.unsettled() == 0
+
+
+async def test_giving_up_is_noted_and_a_late_callback_still_counts(journal: Journal) -> None:
+    token = new_token()
+    for index in range(3):
+        await journal.plan(batch(index), [], token if index == 0 else new_token())
+    await journal.accepted(0, "172")
+    await journal.mark(1, "sent")
+    await journal.give_up_waiting()
+    entries = await journal.entries()
+    assert [one.settlement.overdue for one in entries] == [True, True, False], "a batch not sent waits for nothing"
+    assert entries[0].settlement.lost
+    assert await journal.deliver(token, verdict("172"))
+    late = (await entry(journal)).settlement
+    assert (late.result, late.overdue, late.lost) == (verdict("172"), True, False)
+
+
+async def test_batches_without_a_token_are_not_waited_for(journal: Journal) -> None:
+    await journal.plan(batch(0), [], None)
+    await journal.accepted(0, "172")
+    assert await journal.unsettled() == 0
+
+
+@pytest.mark.parametrize("called_first", [False, True])
+@pytest.mark.parametrize(("succeeded", "state"), [(True, "accepted"), (False, "refused")])
+async def test_a_callback_for_a_refused_batch_is_believed_when_the_job_ran(
+    journal: Journal, called_first: bool, succeeded: bool, state: str
+) -> None:
+    token = new_token()
+    await journal.plan(batch(0), [], token, sent=True)
+    steps = [
+        lambda: journal.refused(0, "RequestRejectedError: no"),
+        lambda: journal.deliver(token, JobResult("172", succeeded)),
+    ]
+    for step in reversed(steps) if called_first else steps:
+        await step()
+    assert (await entry(journal)).state == state
+    assert ((await entry(journal)).settlement.result is None) is (state == "refused")
+    await journal.accepted(0, "173" if state == "refused" else "172")
+    await journal.deliver(token, verdict("173" if state == "refused" else "172"))
+    result = (await entry(journal)).settlement.result
+    assert result is not None
+    assert (result.succeeded, result.transaction_id) == (True, "173" if state == "refused" else "172")
+
+
+async def test_a_batch_without_a_token_gets_one_once(journal: Journal) -> None:
+    await journal.plan(batch(0), [], None)
+    given, other = new_token(), new_token()
+    assert await journal.body(0) == (batch(0).payload, None)
+    assert await journal.body(0, given) == (batch(0).payload, given)
+    assert await journal.body(0, other) == (batch(0).payload, given)
+    await journal.mark(0, "sent")
+    assert not await journal.deliver(other, verdict("172"))
+    assert await journal.deliver(given, verdict("172"))
+
+
+async def test_strangers_tokens_and_exports_change_nothing(journal: Journal) -> None:
+    token = new_token()
+    await journal.plan(batch(0), [], token)
+    await journal.plan(batch(1), [], None)
+    await journal.accepted(0, "172")
+    before = await journal.entries()
+    for stranger in (new_token(), "", "ozcb_", token.lower(), token + "x", "\udcff", "None"):
+        assert not await journal.deliver(stranger, verdict("172")), stranger
+    assert not await journal.deliver(token, ExportResult("172", True, "", None, {}))
+    assert await journal.entries() == before
+
+
+async def test_the_token_is_compared_after_it_was_found(path: Path) -> None:
+    journal = await Journal.open(path, HEADER)
+    token = new_token()
+    await journal.plan(batch(0), [], token)
+    await journal.run(lambda db: db.execute("UPDATE batches SET token = ?", (new_token(),)) and None)
+    assert not await journal.deliver(token, verdict("172"))
+    await journal.close()
+
+
+async def test_tokens_are_unique_in_the_file(journal: Journal) -> None:
+    token = new_token()
+    await journal.plan(batch(0), [], token)
+    with pytest.raises(JournalError):
+        await journal.plan(batch(1), [], token)
+
+
+WEB = """
+import asyncio, json, sys
+from ozonetel_async.callbacks.results import JobResult
+from ozonetel_async.journal.journal import Journal
+async def main():
+    tokens = json.loads(sys.argv[2])
+    journal = await Journal.attach(sys.argv[1])
+    print("ready", flush=True)
+    for index, token in enumerate(tokens):
+        assert await journal.deliver(token, JobResult(f"id-{index}", True, 9, 9, 0))
+    await journal.close()
+asyncio.run(main())
+"""
+
+
+async def test_another_process_may_write_callbacks_while_the_worker_writes(journal: Journal, path: Path) -> None:
+    tokens = [new_token() for _ in range(60)]
+    for index, token in enumerate(tokens):
+        await journal.plan(batch(index), [], token)
+        await journal.mark(index, "sent")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WEB, str(path), json.dumps(tokens), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"ready\n"
+    for index in range(60):
+        await (journal.unknown(index, "lost") if index % 3 else journal.accepted(index, f"id-{index}"))
+    assert await process.wait() == 0
+    entries = await journal.entries()
+    assert [(one.state, one.transaction_id) for one in entries] == [("accepted", f"id-{n}") for n in range(60)]
+    assert all(one.settlement.result is not None for one in entries)
+    assert await journal.unsettled() == 0
+
+
+async def test_changes_bear_the_time(journal: Journal) -> None:
+    before = time.time()
+    await journal.plan(batch(0), [], None)
+    await journal.accepted(0, "172")
+    assert (
+        before <= await journal.run(lambda db: db.execute("SELECT changed FROM batches").fetchone()[0]) <= time.time()
+    )

@@ -1,0 +1,246 @@
+"""CSV files of every make, whole and broken."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ozonetel_async.errors import ConfigurationError
+from ozonetel_async.rows.csv_file import CsvRows, read_csv, reopen
+from ozonetel_async.rows.layout import RaggedRow
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "leads.csv"
+
+
+def made(path: Path, content: bytes | str, *arguments: Any, **options: Any) -> CsvRows:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_csv(path, *arguments, **options)
+
+
+def test_rows_come_as_often_as_asked(path: Path) -> None:
+    rows = made(path, "PhoneNumber,Name\n123,A\n456,B\n")
+    assert rows.columns == ("PhoneNumber", "Name")
+    assert rows.path == str(path)
+    assert list(rows) == list(rows) == [["123", "A"], ["456", "B"]]
+    assert repr(rows) == f"CsvRows({str(path)!r}, columns=('PhoneNumber', 'Name'))"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends_quoted_breaks_and_blank_lines(path: Path, end: str) -> None:
+    rows = made(path, end.join(["", "PhoneNumber,Name", "", f'123,"A{end}B, ""C"""', "", "456,D", "", ""]))
+    assert list(rows) == [["123", f'A{end}B, "C"'], ["456", "D"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        (b"\xef\xbb\xbfPhoneNumber,Name\n123,\xc3\xa9\n", {}),
+        (b"PhoneNumber,Name\n123,\xc3\xa9\n", {}),
+        (b"PhoneNumber,Name\n123,\xe9\n", {"encoding": "cp1252"}),
+        ("PhoneNumber,Name\n123,é\n".encode("utf-16"), {"encoding": "utf-16"}),
+        ("PhoneNumber;Name\n123;é\n".encode(), {}),
+        ("PhoneNumber\tName\n123\té\n".encode(), {}),
+        ('"PhoneNumber"|"Name"\n"123"|"é"\n'.encode(), {}),
+        ("PhoneNumber~Name\n123~é\n".encode(), {"delimiter": "~"}),
+        (" PhoneNumber , Name \n123,é".encode(), {}),
+    ],
+)
+def test_encodings_and_delimiters(path: Path, content: bytes, options: dict[str, str]) -> None:
+    rows = made(path, content, **options)
+    assert rows.columns == ("PhoneNumber", "Name")
+    assert list(rows) == [["123", "é"]]
+
+
+def test_header_alone_is_no_rows(path: Path) -> None:
+    assert list(made(path, "PhoneNumber")) == []
+
+
+def test_headers_are_renamed_and_left_out(path: Path) -> None:
+    rows = made(path, "Mobile,Remarks,Name,\n123,x,A,\n", {"Mobile": "PhoneNumber", "Remarks": None, "": None})
+    assert rows.columns == ("PhoneNumber", "Name")
+    assert list(rows) == [["123", "A"]]
+
+
+def test_ragged_rows_are_handed_on(path: Path) -> None:
+    content = "PhoneNumber,X,Name\n123,x\n456,x,B,\n789,x,C\n"
+    assert list(made(path, content)) == [["123", "x"], ["456", "x", "B", ""], ["789", "x", "C"]]
+    rows = list(made(path, content, {"X": None}))
+    assert [type(row) for row in rows] == [RaggedRow, RaggedRow, list]
+    assert rows == [["123", "x"], ["456", "x", "B", ""], ["789", "C"]]
+
+
+def test_a_nul_in_a_cell_is_for_the_row_to_answer(path: Path) -> None:
+    assert list(made(path, "PhoneNumber,Name\n123,A\0\n")) == [["123", "A\0"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "says"),
+    [
+        ("", None, "is empty"),
+        ("\n\n", None, "is empty"),
+        ("Phone,Name\n", None, r"no column PhoneNumber among 'Phone', 'Name'; .*columns=\{'Phone': 'PhoneNumber'\}"),
+        ("a,Name\n", None, r"columns=\{'a': 'PhoneNumber'\}"),
+        ("9812345678,Asha\n", None, "the first line is no header"),
+        ("PhoneNumber,Name,Name\n", None, "header 'Name' stands there twice"),
+        ("PhoneNumber,,\n", None, "header 2 is empty"),
+        ("PhoneNumber,Name\n", {"Nome": "Name"}, "no header 'Nome' among 'PhoneNumber', 'Name'"),
+        ("PhoneNumber,Name\n", {"Name": "PhoneNumber"}, "two headers become column 'PhoneNumber'"),
+        ("PhoneNumber,Name\n", {"PhoneNumber": None}, "no column PhoneNumber"),
+        ("PhoneNumber\0,Name\n", None, "line 1: NUL characters.*utf-16"),
+        ("PhoneNumber,Name\n".encode("utf-16-le"), None, "line 1: NUL characters.*utf-16"),
+        ("PhoneNumber,Name\n".encode("utf-16"), None, "line 1: not utf-8-sig text"),
+        ('PhoneNumber,"Name\n123,A\n', None, "line 1 .*broken quotes"),
+    ],
+)
+def test_headers_that_cannot_be(
+    path: Path, content: bytes | str, columns: dict[str, str | None] | None, says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        made(path, content, columns)
+    assert "9812345" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ('456,"B"x\n789,C\n', "line 3: broken quotes"),
+        ('456,"B\n789,C\n' * 1, r"line 3 \(noticed at line 4\): broken quotes"),
+        ('456,"' + "x\n" * 70_000, r"line 3 \(noticed at line \d+\).*field larger than field limit"),
+        (b"456,\xff\n", "line 3: not utf-8-sig text"),
+        (b"456,B\n" * 30_000 + b"\xc3\n", "line 30003: not utf-8-sig text"),
+        (b"456,B\r\n" * 30_000 + b"789,\xe2\x82", "line 30003: not utf-8-sig text"),
+    ],
+)
+def test_broken_files_are_told_with_their_line(path: Path, row: bytes | str, says: str) -> None:
+    tail = row if isinstance(row, bytes) else row.encode()
+    with pytest.raises(ConfigurationError, match=says):
+        list(made(path, b"PhoneNumber,Name\n123,A\n" + tail))
+
+
+def test_the_line_is_right_when_a_character_straddles_two_reads(path: Path) -> None:
+    head = b"PhoneNumber,Name\n123,"
+    content = head + b"x" * (65_535 - len(head)) + "é\n".encode() + b"\xff\n"
+    with pytest.raises(ConfigurationError, match="line 3: not utf-8-sig text"):
+        list(made(path, content))
+
+
+def test_rows_before_a_broken_line_come_first(path: Path) -> None:
+    rows = iter(made(path, 'PhoneNumber,Name\n123,A\n456,"B"x\n'))
+    assert next(rows) == ["123", "A"]
+    with pytest.raises(ConfigurationError, match="line 3"):
+        next(rows)
+
+
+def test_a_stray_carriage_return_in_a_line_is_told(path: Path) -> None:
+    padding = "123,A\n" * 20_000
+    rows = made(path, f"PhoneNumber,Name\n{padding}123,A\rB\n")
+    with pytest.raises(ConfigurationError, match="line 20002"):
+        list(rows)
+
+
+def test_files_that_cannot_be_read(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"cannot read .*leads\.csv: No such file"):
+        read_csv(path)
+    with pytest.raises(ConfigurationError, match="cannot read"):
+        read_csv(tmp_path)
+
+
+def test_a_file_that_changes_or_goes_is_told(path: Path) -> None:
+    rows = made(path, "PhoneNumber,Name\n123,A\n")
+    path.write_text("Name,PhoneNumber\nA,123\n")
+    with pytest.raises(ConfigurationError, match="header has changed"):
+        list(rows)
+    path.unlink()
+    with pytest.raises(ConfigurationError, match="No such file"):
+        list(rows)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"encoding": name} for name in ("klingon", "rot13", "hex", "utf-8\0")),
+        *({"delimiter": mark} for mark in ("", "::", "\n")),
+    ],
+)
+def test_settings_that_cannot_be(path: Path, options: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"encoding|delimiter"):
+        made(path, "PhoneNumber\n", **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"path": 5}, "read_csv needs the path of a file as text, got int"),
+        ({"path": None}, "read_csv needs the path of a file as text, got NoneType"),
+        ({"path": b"leads.csv"}, "read_csv needs the path of a file as text, got bytes"),
+        ({"path": "leads\0.csv"}, "and none holds a NUL character"),
+        ({"columns": ["PhoneNumber"]}, r"columns must be a mapping \{header: service column, or None\}, got list"),
+        ({"columns": {"Name": 5}}, "columns must map text to text or None, it holds int"),
+        ({"columns": {5: "Name"}}, "columns must map text to text or None, it holds int"),
+        ({"encoding": None}, "encoding must be text, got NoneType"),
+        ({"delimiter": 5}, "delimiter must be text, got int"),
+    ],
+)
+def test_arguments_of_another_type_are_told(path: Path, arguments: dict[str, Any], says: str) -> None:
+    path.write_text("PhoneNumber,Name\n123,A\n")
+    with pytest.raises(ConfigurationError, match=says):
+        read_csv(**{"path": path, **arguments})
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="pipe: not a regular file, and it must be read more than once"):
+        read_csv(tmp_path / "pipe")
+
+
+def test_leaving_early_closes_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = made(path, "PhoneNumber\n" + "123\n" * 5_000)
+    files: list[Any] = []
+    opened = CsvRows._open
+
+    def noted(self: CsvRows) -> Any:
+        files.append(opened(self))
+        return files[-1]
+
+    monkeypatch.setattr(CsvRows, "_open", noted)
+    reading = iter(rows)
+    assert files == []
+    assert next(reading) == ["123"]
+    assert not files[0].closed
+    assert isinstance(reading, Iterator)
+    del reading
+    assert files[0].closed
+
+
+sendable = st.characters(exclude_categories=["Cs"])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    table=st.lists(st.lists(st.text(sendable, max_size=6), min_size=2, max_size=2)),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_what_csv_writes_is_what_is_read(tmp_path: Path, table: list[list[str]], end: str) -> None:
+    path = tmp_path / "round.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator=end, quoting=csv.QUOTE_ALL).writerows([["PhoneNumber", "Name"], *table])
+    assert list(read_csv(path)) == table
+
+
+def test_a_file_can_be_reopened_in_the_way_it_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "leads.csv"
+    path.write_bytes("Mobile;Name;Remarks\n9812345678;Asha;x\n".encode("utf-16"))
+    rows = read_csv(path, {"Mobile": "PhoneNumber", "Remarks": None}, encoding="utf-16", delimiter=";")
+    again = reopen(rows.source)
+    assert again.columns == ("PhoneNumber", "Name")
+    assert list(again) == list(rows) == [["9812345678", "Asha"]]
