@@ -6,6 +6,7 @@ refusal is an observation: wait, go slower, and come back step by step.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import inf
 
 from aiolimiter import AsyncLimiter
@@ -78,6 +79,13 @@ class Pace:
             self._streak = 0
             self.share = min(1.0, self.share + clean * max(_RISE, 1 / self._limit.requests))
             self._shape()
+
+    def start(self) -> None:
+        """Count a start that goes ahead now."""
+        # Asked first, so that the coroutine ends at once: no await may stand between a token and its slot.
+        if self._spacing is not None and self._spacing.has_capacity():
+            with suppress(StopIteration):
+                self._spacing.acquire().send(None)
 
     def allowed(self, wanted: int, granted: int) -> int:
         """How many of ``wanted`` starts the spacing lets through now, beside ``granted`` ones still to come."""

@@ -5,7 +5,7 @@ A bucket holds ``limit.requests`` tokens and a request takes one. The token come
 sees more than N requests, whether the server counts sliding, calendar-aligned, from the first request, or with a
 token bucket of its own. Counting from the moment of sending is wrong: latency squeezes what was spaced.
 
-``pace.py`` shapes what the window allows: spacing by ``aiolimiter``, pauses and a lower pace after refusals.
+The tokens live in a window (``window.py``), in front of which ``pace.py`` shapes spacing, pauses and a lower pace.
 Order: higher priority first, then first come first served. One timer for the whole queue. A token is charged when its
 waiter resumes, so a cancelled grant costs nothing and goes to the next.
 """
@@ -15,19 +15,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from enum import Enum
-from heapq import heapify, heappop, heappush, nsmallest
+from heapq import heapify, heappop, heappush
 from math import inf
 from typing import TypeAlias
 
 from ..config import RateLimit
 from ..errors import ConfigurationError, QueueFullError, QueueTimeoutError
-from .pace import Pace
+from .window import GUARD, LocalWindow, Window
 
 __all__ = ["RateQueue", "Slot"]
-
-# uvloop's clock is cached once per loop step and cut to whole milliseconds: an answer may seem to have come that much
-# earlier than it did. It is also the shortest time for which the queue's timer is set, so that nothing spins.
-_GUARD = 0.001
 
 
 class _Verdict(Enum):
@@ -49,24 +45,30 @@ class Slot:
         started: loop time in seconds at which the slot was granted.
     """
 
-    __slots__ = ("_order", "_queue", "started")
+    __slots__ = ("_order", "_queue", "_token", "started")
 
-    def __init__(self, queue: RateQueue, order: int, started: float) -> None:
+    def __init__(self, queue: RateQueue, order: int, token: str, started: float) -> None:
         self._queue: RateQueue | None = queue
         self._order = order
+        self._token = token
         self.started = started
+
+    @property
+    def good_until(self) -> float:
+        """Loop time after which the request must not be sent any more: say ``unsent`` and queue again."""
+        return inf if self._queue is None else self._queue._window.good_until(self._token)
 
     def answered(self) -> None:
         """The answer arrived just now: the token comes back one window from now."""
         queue, self._queue = self._queue, None
         if queue is not None:
-            queue._cool(queue.limit.per)
+            queue._cool(self, False)
 
     def unsent(self) -> None:
         """The request is known never to have left: the token comes back at once."""
         queue, self._queue = self._queue, None
         if queue is not None:
-            queue._return(self.started)
+            queue._return(self)
 
     def lost(self) -> None:
         """No answer, and the connection was closed just now (timeout, reset, cancellation).
@@ -75,7 +77,7 @@ class Slot:
         """
         queue, self._queue = self._queue, None
         if queue is not None:
-            queue._cool(queue.transit_margin + queue.limit.per)
+            queue._cool(self, True)
 
     def refused(self, retry_after: float | None = None) -> None:
         """The server refused the request for its rate just now: the queue pauses and its pace falls.
@@ -85,7 +87,7 @@ class Slot:
         """
         queue, self._queue = self._queue, None
         if queue is not None:
-            queue._refuse(self.started, retry_after)
+            queue._refuse(self, retry_after)
 
 
 class RateQueue:
@@ -99,20 +101,26 @@ class RateQueue:
         max_waiting: callers that may wait; one more gets ``QueueFullError``.
         transit_margin: seconds that a request without an answer may still be on its way after its connection was
             closed.
+        window: where the tokens live; None keeps them in this process.
     """
 
-    def __init__(self, name: str, limit: RateLimit, *, max_waiting: int = 100_000, transit_margin: float = 5.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        limit: RateLimit,
+        *,
+        max_waiting: int = 100_000,
+        transit_margin: float = 5.0,
+        window: Window | None = None,
+    ) -> None:
         self.name = name
         self.limit = limit
         self.max_waiting = max_waiting
-        self.transit_margin = transit_margin
+        self._window: Window = window or LocalWindow(limit, transit_margin)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._pace = Pace(limit)
-        self._free = limit.requests  # matured tokens, those of granted waiters that have not resumed included
         self._granted = 0
         self._in_flight = 0
-        self._cooling: list[float] = []  # heap of the loop times at which tokens come back
         self._heap: list[tuple[int, int, _Waiter]] = []  # (-priority, order, waiter); the dead are dropped lazily
         self._waiting = 0
         self._lanes: dict[int, int] = {}  # priority -> callers waiting with it
@@ -122,6 +130,7 @@ class RateQueue:
         self._starts: deque[float] = deque()  # starts within the last window
         self._worst_window = 0
         self._refused = 0
+        self._window.bind(self, self._wake)
 
     def __repr__(self) -> str:
         return (
@@ -133,6 +142,11 @@ class RateQueue:
     def waiting(self) -> int:
         """Callers that wait for a slot."""
         return self._waiting + self._granted
+
+    @property
+    def highest_priority(self) -> int:
+        """Priority of the caller that is next in line; 0 while nobody waits."""
+        return max(self._lanes, default=0)
 
     @property
     def in_flight(self) -> int:
@@ -147,8 +161,7 @@ class RateQueue:
     @property
     def free(self) -> int:
         """Tokens that are neither in flight nor held by the window."""
-        self._mature(self._now())
-        return self._free
+        return self._window.free(self._now())
 
     @property
     def next_free_in(self) -> float:
@@ -156,8 +169,7 @@ class RateQueue:
         if self._loop is None or self._loop.is_closed():
             return 0.0
         now = self._loop.time()
-        self._mature(now)
-        return max(0.0, self._earliest(0, now) - now)
+        return max(0.0, self._window.earliest(now, self._granted, 0) - now)
 
     @property
     def refused(self) -> int:
@@ -172,8 +184,7 @@ class RateQueue:
     @property
     def pace(self) -> float:
         """Share of the limit in use, 1.0 unless the server refused requests lately."""
-        self._pace.recover(self._now())
-        return self._pace.share
+        return self._window.pace(self._now())
 
     async def acquire(self, priority: int = 0, max_wait: float | None = None, *, after: Slot | None = None) -> Slot:
         """Wait for the right to start one request.
@@ -196,7 +207,8 @@ class RateQueue:
         known = after is not None
         self._order += not known
         order = self._order if after is None else after._order
-        ready = not (self._waiting or self._granted) and self._room(loop.time(), 1) > 0
+        window = self._window
+        ready = not (self._waiting or self._granted) and window.room(loop.time(), 0, 1) > 0
         while not ready:
             waiter = self._enqueue(loop, priority, order, deadline, known)
             timer = None
@@ -212,11 +224,7 @@ class RateQueue:
                     timer.cancel()
             self._check_verdict(verdict, max_wait)
             # A refusal may have arrived between the grant and this moment: then back to the own place.
-            ready, known = loop.time() >= self._pace.resume_at, True
-        spacing = self._pace.spacing
-        # Asked first, so that acquire() never suspends: no await may stand between a token and its slot.
-        if spacing is not None and spacing.has_capacity():
-            await spacing.acquire()
+            ready, known = loop.time() >= window.resume_at, True
         return self._start(loop.time(), order)
 
     def close(self) -> None:
@@ -226,6 +234,7 @@ class RateQueue:
         self._waiting = 0
         self._lanes.clear()
         self._disarm()
+        self._window.close()
         if self._loop is None or self._loop.is_closed():
             return
         for _, _, waiter in heap:
@@ -276,7 +285,7 @@ class RateQueue:
 
     def _check_wait(self, now: float, priority: int, deadline: float, known: bool) -> None:
         ahead = sum(n for lane, n in self._lanes.items() if lane > priority or (lane == priority and not known))
-        earliest = self._earliest(ahead, now)
+        earliest = self._window.earliest(now, self._granted, ahead)
         if earliest > deadline:
             raise QueueTimeoutError(
                 f"the next free slot is at least {earliest - now:.3g} s away with {ahead} callers in front, "
@@ -330,25 +339,8 @@ class RateQueue:
     def _now(self) -> float:
         return 0.0 if self._loop is None else self._loop.time()
 
-    def _mature(self, now: float) -> None:
-        cooling = self._cooling
-        while cooling and cooling[0] <= now:
-            heappop(cooling)
-            self._free += 1
-
-    def _room(self, now: float, wanted: int) -> int:
-        """How many of ``wanted`` requests may start now; zero or less when none."""
-        pace = self._pace
-        self._mature(now)
-        if now < pace.resume_at:
-            return 0
-        if pace.share < 1.0:
-            pace.recover(now)
-        room = min(self._free - pace.withheld - self._granted, wanted)
-        return room if room < 1 or pace.spacing is None else pace.allowed(room, self._granted)
-
     def _start(self, now: float, order: int) -> Slot:
-        self._free -= 1
+        token = self._window.take(now)
         self._in_flight += 1
         starts = self._starts
         starts.append(now)
@@ -356,31 +348,33 @@ class RateQueue:
             starts.popleft()
         if len(starts) > self._worst_window:
             self._worst_window = len(starts)
-        return Slot(self, order, now)
+        return Slot(self, order, token, now)
 
-    def _cool(self, seconds: float) -> None:
+    def _cool(self, slot: Slot, lost: bool) -> None:
         self._in_flight -= 1
-        heappush(self._cooling, self._now() + seconds + _GUARD)
+        self._window.cool(slot._token, slot.started, self._now(), lost)
         if self._waiting:
             self._wake()
 
-    def _return(self, started: float) -> None:
+    def _return(self, slot: Slot) -> None:
         self._in_flight -= 1
-        self._free += 1
-        if started in self._starts:
-            self._starts.remove(started)
+        self._window.give_back(slot._token)
+        if slot.started in self._starts:
+            self._starts.remove(slot.started)
         if self._waiting:
             self._wake()
 
-    def _refuse(self, started: float, retry_after: float | None) -> None:
+    def _refuse(self, slot: Slot, retry_after: float | None) -> None:
+        self._in_flight -= 1
         self._refused += 1
-        self._pace.refuse(self._now(), started, retry_after)
-        self._cool(self.limit.per)
+        self._window.refuse(slot._token, slot.started, self._now(), retry_after)
+        if self._waiting:
+            self._wake()
 
     def _wake(self) -> None:
         """Grant what may start now, and set the timer for the rest."""
         now = self._now()
-        room = self._room(now, self._waiting)
+        room = self._window.room(now, self._granted, self._waiting)
         heap = self._heap
         while room > 0 and heap:
             rank, _, waiter = heappop(heap)
@@ -400,11 +394,11 @@ class RateQueue:
         self._wake()
 
     def _arm(self, now: float) -> None:
-        moment = self._next_moment(now)
+        moment = self._window.next_moment(now, self._granted)
         if moment == inf:
             self._disarm()
             return
-        when = max(moment, now + _GUARD)
+        when = max(moment, now + GUARD)
         if self._timer is not None:
             if self._timer_at <= when:
                 return
@@ -418,29 +412,3 @@ class RateQueue:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _next_moment(self, now: float) -> float:
-        """The loop time at which a further request may start, infinite while that hangs on an answer to come."""
-        if now < self._pace.resume_at:
-            return self._pace.resume_at
-        short = self._granted + self._pace.withheld - self._free
-        if short < 0:
-            return now + self._pace.delay(self._granted)
-        if short < len(self._cooling):
-            return nsmallest(short + 1, self._cooling)[-1] if short else self._cooling[0]
-        return inf
-
-    def _earliest(self, ahead: int, now: float) -> float:
-        """The loop time at which a request with ``ahead`` others in front may start at best.
-
-        Each token goes round in a window plus the guard; tokens that come back later than the next round of the
-        first are taken as coming with it, which can only make the result earlier.
-        """
-        limit, turn = self.limit, self.limit.per + _GUARD
-        soonest = min(self._next_moment(now), now + turn)
-        back = [now] * (self._free - self._granted) + sorted(self._cooling)
-        back += [now + turn] * (limit.requests - len(back))
-        rounds, index = divmod(ahead, limit.requests)
-        first = max(back[0], self._pace.resume_at)
-        token = min(max(back[index], first), first + turn) + rounds * turn
-        return max(soonest, token, now + self._pace.least(ahead + self._granted))

@@ -895,7 +895,7 @@ def test_pauses_double_up_to_a_window_and_the_pace_has_a_floor() -> None:
             slot = await queue.acquire()
             refused_at = loop.time()
             slot.refused()
-            pauses.append(queue._pace.resume_at - refused_at)
+            pauses.append(queue._window.resume_at - refused_at)
         assert pauses[:4] == [pytest.approx(PER * share, abs=0.01) for share in (1 / 8, 1 / 4, 1 / 2, 1)]
         assert max(pauses) == pytest.approx(PER)
         assert queue.pace >= 1 / 4
