@@ -1,4 +1,4 @@
-"""The simulated account and one call to it: what every endpoint's handler works on."""
+"""The simulated account and one request to it: what every endpoint's handler works on."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .answers import Answer
 from .fields import NAME, PHONE
 from .state import SAME_NUMBER, Campaign, DoNotDisturb, Routing, StoredLead, TokenIssuer
 
-__all__ = ["Account", "Call", "Check", "first_complaint"]
+__all__ = ["Account", "Check", "ReceivedRequest", "first_complaint"]
 
 _ACTIONS = {"start": True, "stop": False}
 
 
-class Call(Struct):
+class ReceivedRequest(Struct):
     """One request on its way through the checks, which fill in what they find.
 
     Attributes:
@@ -50,13 +50,13 @@ class Call(Struct):
         return None
 
 
-Check = Callable[["Account", Call], Answer | None]
+Check = Callable[["Account", ReceivedRequest], Answer | None]
 
 
-def first_complaint(checks: Sequence[Check], account: Account, call: Call) -> Answer | None:
+def first_complaint(checks: Sequence[Check], account: Account, request: ReceivedRequest) -> Answer | None:
     """The answer of the first check that has one."""
     for check in checks:
-        found = check(account, call)
+        found = check(account, request)
         if found is not None:
             return found
     return None

@@ -24,7 +24,7 @@ def shape_body(shape: str, inner: Mapping[str, object]) -> tuple[bytes, str]:
     """A callback's body in one of the shapes, with its Content-Type.
 
     The page of Bulk V4 shows an object under ``data`` in its table and, as its sample, a text under ``data`` whose
-    inner quotes are not escaped, which is no JSON; the vendor's call callbacks come as a form field.
+    inner quotes are not escaped, which is no JSON; the vendor's request callbacks come as a form field.
     """
     content = msgspec.json.encode(inner)
     if shape == "object":

@@ -65,7 +65,7 @@ class Campaign:
     """A campaign: its settings, its leads and their numbers.
 
     Args:
-        name: what requests call it.
+        name: what requests request it.
         kind: dialling mode, such as ``"Progressive"`` or ``"IVR"``; stands in the messages.
         routing: None, ``"skill"`` or ``"agent"``: what every lead must name.
         direction: ``"outbound"``, or ``"inbound"`` for one that takes no leads.
