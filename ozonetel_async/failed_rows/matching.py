@@ -128,7 +128,7 @@ class PhoneIndex:
 
     def _assign(self, free: _Bits, claims: Sequence[tuple[int, FailedRow, _Fit]]) -> Iterator[tuple[int, int]]:
         """Which of the ``claims``, failed rows that all fit the same rows sent, gets which of those still free."""
-        if claims[0][2].how == "rounded" and not self._is_one(free, self._full.__getitem__):
+        if claims[0][2].how == "rounded" and not self._is_one(claims[0][2].places, self._full.__getitem__):
             return
         duplicates = [claim for claim in claims if _DUPLICATE.search(claim[1].reason or "")]
         others = [claim for claim in claims if claim not in duplicates]
