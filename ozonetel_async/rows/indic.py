@@ -20,8 +20,10 @@ _SPOKEN_A = frozenset((_TAMIL, _TELUGU, _KANNADA, _MALAYALAM))
 """Scripts whose languages speak every "a"."""
 _EASTERN = frozenset((_BENGALI, _ODIA))
 
-_VOWELS: Final = dict(enumerate("a a a i i u u ri li e e e ai o o o au".split(), 0x04)) | {0x60: "ri", 0x61: "li"}
-_SIGNS: Final = dict(enumerate("a i i u u ri ri e e e ai o o o au".split(), 0x3E)) | {0x62: "li", 0x63: "li"}
+_VOWEL_LETTERS = ("a", "a", "a", "i", "i", "u", "u", "ri", "li", "e", "e", "e", "ai", "o", "o", "o", "au")
+_VOWEL_SIGNS = ("a", "i", "i", "u", "u", "ri", "ri", "e", "e", "e", "ai", "o", "o", "o", "au")
+_VOWELS: Final = dict(enumerate(_VOWEL_LETTERS, 0x04)) | {0x60: "ri", 0x61: "li"}
+_SIGNS: Final = dict(enumerate(_VOWEL_SIGNS, 0x3E)) | {0x62: "li", 0x63: "li"}
 _CONSONANTS: Final = dict(
     zip(
         range(0x15, 0x3A),

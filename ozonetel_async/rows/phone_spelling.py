@@ -143,13 +143,13 @@ def _counted(text: str, kind: str) -> Cleaned | Refused:
 
 
 def _trap(text: str) -> Refused | None:
+    if "(" in text and _LAST_BRACKETS.search(text):
+        return EXTENSION
     for pattern, problem in _TRAPS:
         if pattern.match(text):
             return problem if _SOME_DIGIT.search(text) else _explain(text)
     if "." in text and _DOTTED_QUAD.fullmatch(text):
         return _ADDRESS
-    if "(" in text and _LAST_BRACKETS.search(text):
-        return EXTENSION
     return _CARD if _CARD_GROUPS.fullmatch(text) else None
 
 

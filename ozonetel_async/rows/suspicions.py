@@ -61,8 +61,8 @@ class PhoneSuspicions:
         if self.rows < 3 or self._short < 0.8 * self.rows or self._rising < 0.8 * self.rows:
             return ""
         return (
-            f"{self._short:,} of the first {self.rows:,} phone numbers have fewer than {_LEAST_DIGITS} digits, and most "
-            "rise from row to row: this may be a column of record numbers"
+            f"{self._short:,} of the first {self.rows:,} phone numbers have fewer than {_LEAST_DIGITS} digits, and "
+            "most rise from row to row: this may be a column of record numbers"
         )
 
     def _rounded(self) -> str:
