@@ -23,7 +23,8 @@ Cleaner: TypeAlias = Callable[[str], Cleaned | Refused]
 
 _STRICT: Final = r"\+?+[0-9]{3,16}+"
 _is_strict = re.compile(_STRICT).fullmatch
-_BREAKS = re.compile(" *[\t\n\r\v\f]+[\t\n\r\v\f ]*")
+# A run of blanks is tried from its beginning only: long ones cost no more than their length.
+_BREAKS = re.compile(r"(?<! ) *+[\t\n\r\v\f][\t\n\r\v\f ]*+")
 
 
 class PhoneCleaner:

@@ -35,9 +35,9 @@ _CONSONANTS: Final = dict(
     )
 ) | {0x58: "q", 0x59: "kh", 0x5A: "g", 0x5B: "z", 0x5C: "r", 0x5D: "rh", 0x5E: "f", 0x5F: "y"}
 _ANUSVARA: Final = frozenset((0x00, 0x01, 0x02))
-_VISARGA, _YA, _NUKTA, _VIRAMA = 0x03, 0x2F, 0x3C, 0x4D
+_VISARGA, _PHA, _YA, _NUKTA, _VIRAMA = 0x03, 0x2B, 0x2F, 0x3C, 0x4D
 # The dot below makes another consonant of the one before it.
-_DOTTED: Final = {"k": "q", "g": "g", "j": "z", "d": "r", "dh": "rh", "ph": "f"}
+_DOTTED: Final = {"k": "q", "g": "g", "j": "z", "d": "r", "dh": "rh"}
 # A vowel sign in two parts, when they stand one after the other: the second part, and what the two are together.
 _SECOND_PART: Final = {0x3E: "o", 0x42: "o", 0x56: "ai", 0x57: "au"}
 # Where a script has something else at a place of the layout: its consonant and its vowel.
@@ -74,7 +74,8 @@ _NASAL = "~"
 _LABIALS: Final = frozenset("pbm")
 # A cluster that ends in one of these is hard to speak without an "a" behind it: Chandra, Mishra, Krishna, Surya.
 _NEEDS_A: Final = frozenset("ryvnl")
-_W_BEHIND: Final = frozenset(("s", "sh", "d", "dh", "j", "g", "k"))
+# Swati, Ishwar, Jwala; at a word's beginning Dwarka, but Advait.
+_W_BEHIND: Final = frozenset(("s", "sh", "dh", "j", "g", "k"))
 
 
 class _Unit:
@@ -150,6 +151,8 @@ def _sign(unit: _Unit, offset: int) -> bool:
 def _consonant(offset: int, script: int, *, first: bool) -> str:
     if first and offset == _YA and script in _EASTERN:
         return "j"
+    if offset == _PHA and script not in _SPOKEN_A:
+        return "f"  # the dot that tells "f" from "ph" is mostly left out
     return _OWN_CONSONANTS.get(script, _CONSONANTS).get(offset) or _CONSONANTS[offset]
 
 
@@ -219,7 +222,9 @@ def _spelled(units: list[_Unit], script: int) -> str:
         elif consonant == "v" and not south and _is_w(units, i):
             consonant = "w"
         elif clustered and before is not None:
-            if consonant == ("b" if script in _EASTERN else "v") and before.consonant in _W_BEHIND:
+            if consonant == ("b" if script in _EASTERN else "v") and (
+                before.consonant in _W_BEHIND or (i == 1 and before.consonant == "d")
+            ):
                 consonant = "w"
             elif consonant == "n" and before.consonant == "j":
                 out.pop()

@@ -186,7 +186,7 @@ _FILLERS = re.compile(
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
 _DIVIDED = re.compile(
     r"[0-9][^0-9a-z]*(?:[/,;|&\\\n\t\r\v\f]|:::|\b(?:or|and)\b)[^0-9a-z]*[0-9]|[0-9][^0-9a-z]*\+[^0-9a-z]*[0-9]",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 # What a text that is no number looks like, the likeliest first.
 _LOOKS: Final = (
@@ -210,7 +210,7 @@ _LOOKS: Final = (
     (re.compile("[\u3007\u4e00\u4e03\u4e09\u4e5d\u4e8c\u4e94\u516b\u516d\u5341\u56db]"), OTHER_DIGITS),
     (re.compile(r"^[ /,;|&\\]+[0-9 +()\-]+$|^[0-9 +()\-]+[ /,;|&\\]+$"), _STRAY),
     (re.compile(r"[/,;|&\\]"), NO_NUMBER),
-    (re.compile("[^\\W\\d_]|[*?#~x\u2022\u25cf\xb7\xd7\u2026]"), LETTERS),
+    (re.compile("[A-Za-z*?#~\x80-\U0010ffff]"), LETTERS),
 )
 
 

@@ -168,7 +168,19 @@ pieces = st.sampled_from(
     ]
 )
 likely = st.lists(pieces, min_size=1, max_size=12).map("".join)
-random_texts = likely | likely | st.text(max_size=20) | st.text(alphabet="0123456789 -+.()E,", min_size=7, max_size=22)
+# Texts that are mostly numbers, so that more than a few are accepted.
+grouped = st.builds(
+    lambda lead, groups, between, tail: lead + between.join(groups) + tail,
+    st.sampled_from(
+        ["", "", "+", "++", "(+91) ", "+44 (0)", "00", "'", '="', "%2B", "Mob: ", "tel:", "Ph 1 ", "\u200e"]
+    ),
+    st.lists(st.text(alphabet="0123456789", min_size=1, max_size=6) | pieces, min_size=2, max_size=4),
+    st.sampled_from(["", " ", "-", ".", "\xa0", ") ", " (", " - ", ",", "\u2013"]),
+    st.sampled_from(["", "", "", " ", ".0", ".00", '"', "E+11", "e9", " x1", "\n"]),
+)
+random_texts = (
+    grouped | grouped | likely | st.text(max_size=20) | st.text(alphabet="0123456789 -+.()E,", min_size=7, max_size=22)
+)
 
 
 def digits_of(cell: str) -> str:
@@ -181,6 +193,7 @@ def says_the_same(cell: str, number: str) -> bool:
     """Whether a number holds the digits of its cell, but for ``.0``, an exponent written out and ``(0)``."""
     marks = " \t\n\r\v\f'\"`="
     text = re.sub("[\xad\u200b-\u200f\ufeff]", "", unicodedata.normalize("NFKC", cell)).strip(marks)
+    text = "".join([str(unicodedata.decimal(character, character)) for character in text])
     if text[:3].lower() == "%2b":
         text = text[3:]
     digits, got = digits_of(text), number.removeprefix("+")
@@ -190,9 +203,9 @@ def says_the_same(cell: str, number: str) -> bool:
         "0" if text.endswith(".00") else ""
     ):
         return True
-    if "e" in text.casefold():
-        written = re.search(r"[0-9]+(?:[.,][0-9]+)? ?e ?\+? ?[0-9]+$", text, re.IGNORECASE)
-        return written is not None and Decimal(written[0].replace(",", ".").replace(" ", "")) == int(got)
+    written = re.search(r"[0-9]+(?:[.,][0-9]+)? ?e ?\+? ?[0-9]+$", text, re.IGNORECASE)
+    if written is not None:
+        return Decimal(written[0].replace(",", ".").replace(" ", "")) == int(got)
     return got == digits_of(re.sub(r"\( ?0 ?\)", "", text, count=1))
 
 
