@@ -32,6 +32,7 @@ NAMES = {
     "प्रिय": "priya",
     "आदित्य": "aditya",
     "अर्चना": "archana",
+    "विजया": "vijaya",
     "आनन्द": "anand",
     # nasals, pairs, dots
     "संजय": "sanjay",
