@@ -216,7 +216,7 @@ def _spelled(units: list[_Unit], script: int) -> str:
         if consonant == _NASAL:
             consonant = _nasal(before, after, south=south)
         elif consonant == _ADDAK:
-            consonant = after.consonant[:1] if after is not None else ""
+            consonant = after.consonant[:1] if after is not None and after.consonant not in (_NASAL, _ADDAK) else ""
         elif consonant == "h" and i > 1 and units[i - 1].nasal and units[i - 2].vowel == "i":
             consonant = "gh"  # Singh
         elif consonant == "v" and not south and _is_w(units, i):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ozonetel_async.rows.indic import INDIC_RUN, romanise
@@ -95,6 +95,8 @@ def test_a_character_of_no_table_is_not_guessed_at() -> None:
 
 
 @settings(max_examples=1_000, deadline=None)
+@example(2, [0x71, 0x02])
+@example(2, [0x71, 0x71])
 @given(st.integers(0, 8), st.lists(st.integers(0, 127), min_size=1, max_size=12))
 def test_any_characters_of_a_block_come_out_in_ascii_or_not_at_all(block: int, offsets: list[int]) -> None:
     run = "".join([chr(0x900 + 128 * block + offset) for offset in offsets])
