@@ -40,7 +40,7 @@ def split_url(text: object) -> SplitResult | None:
 
 
 class SecretUrl:
-    """A pre-signed link, kept verbatim; whoever has the text has the file, so only ``reveal`` gives it out.
+    """A pre-signed link, kept verbatim; the text gives access to the file, so only ``reveal`` gives it out.
 
     ``repr`` and ``str`` show host and path. It cannot be pickled; a journal stores ``reveal()``.
 

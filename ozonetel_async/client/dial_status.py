@@ -56,7 +56,7 @@ async def dial_status(
     token = new_token()
     url = add_token(callback_url, token)
     failure: CallbackTimeoutError | OutcomeUnknownError
-    with receiver.expect(token) as expectation:
+    with receiver.expect(token) as pending:
         unique_id = ""
         try:
             unique_id = (await send(url)).unique_id
@@ -70,13 +70,13 @@ async def dial_status(
             )
         with suppress(TimeoutError):  # told by the failure prepared above
             async with asyncio.timeout(timeout):
-                return await _own_result(expectation, unique_id)
+                return await _own_result(pending, unique_id)
     raise failure
 
 
-async def _own_result(expectation: PendingCallback, unique_id: str) -> ExportResult:
+async def _own_result(pending: PendingCallback, unique_id: str) -> ExportResult:
     while True:
-        result = _as_export(await expectation.get())
+        result = _as_export(await pending.get())
         if not (unique_id and result.unique_id) or result.unique_id == unique_id:
             return result
 

@@ -122,7 +122,7 @@ class _Download:
         url = _verbatim(self._link)
         if url is None:
             raise DownloadError("refused", "the link is not in a form that can be sent byte for byte")
-        # The request's coroutine takes the URL along; a local name would show it to whoever prints this frame.
+        # The request's coroutine takes the URL along; a local name would show it to anyone who prints this frame.
         request = self._session.get(url, allow_redirects=False, headers={"Accept-Encoding": "identity"})
         del url
         self._response = await self._guard(request)

@@ -1,7 +1,7 @@
 """Rules for fetching a link found in a callback: which links, which addresses, and what a refusal means. No I/O.
 
-A callback is believed by its token alone, and tokens stand in access logs. So a link in it is a stranger's: were it
-fetched as it comes, whoever has a token could have this machine call services of its own network.
+A callback is trusted by its token alone, and tokens stand in access logs. So its link is untrusted input: fetched as
+it comes, it would let anyone with a token make this machine send requests into its own network.
 """
 
 from __future__ import annotations
