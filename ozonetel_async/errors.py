@@ -161,9 +161,19 @@ class LeadRejectedError(OzonetelError):
 
 
 class RequestRejectedError(OzonetelError):
-    """The service refused the request as a whole."""
+    """The service refused the request: its shape, one of its parameters, or for a reason that no page lists.
+
+    Args:
+        field: the argument the service complained about, such as ``"callback_url"``, or None when it named none.
+    """
 
     outcome = "refused"
+
+    def __init__(
+        self, message: str = "", *, field: str | None = None, endpoint: str | None = None, raw: str | None = None
+    ) -> None:
+        super().__init__(message, endpoint=endpoint, raw=raw)
+        self.field = field
 
 
 class RateLimitedError(OzonetelError):
