@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .client.client import OzonetelClient, QueueFigures
     from .client.legacy import LegacyClient
     from .config import Dialect, Limits, RateLimit, RetryPolicy, Timeouts
-    from .downloads.links import DownloadError, LinkPolicy
+    from .downloads.links import LinkPolicy
     from .errors import (
         AuthenticationError,
         AuthModeError,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         CampaignError,
         ConfigurationError,
         ConnectError,
+        DownloadError,
         InvalidLeadError,
         JournalError,
         LeadRejectedError,
@@ -59,7 +60,7 @@ _HOMES = {
     "client.client": ("OzonetelClient", "QueueFigures"),
     "client.legacy": ("LegacyClient",),
     "config": ("Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
-    "downloads.links": ("DownloadError", "LinkPolicy"),
+    "downloads.links": ("LinkPolicy",),
     "errors": (
         "AuthModeError",
         "AuthenticationError",
@@ -68,6 +69,7 @@ _HOMES = {
         "CampaignError",
         "ConfigurationError",
         "ConnectError",
+        "DownloadError",
         "InvalidLeadError",
         "JournalError",
         "LeadRejectedError",

@@ -145,12 +145,11 @@ class Dispatcher:
             check_queue_options(call.priority, call.max_wait)
         endpoint = self.endpoints[call.endpoint]
         queue = self.queues[endpoint.queue]
-        deadline = None if call.max_wait is None else loop.time() + call.max_wait
+        began = loop.time()
         failures: dict[type[OzonetelError], int] = {}
         slot: Slot | None = None
         while True:
-            remaining = None if deadline is None else max(0.0, deadline - loop.time())
-            slot = await queue.acquire(call.priority, remaining, after=slot)
+            slot = await queue.acquire(call.priority, call.max_wait, since=began, after=slot)
             reply, failure = await self._attempt(call, endpoint, slot)
             if failure is None:
                 assert reply is not None
@@ -283,10 +282,10 @@ def check_queue_options(priority: object, max_wait: object) -> None:
         ConfigurationError: the priority is no whole number, or the wait is no number of seconds.
     """
     if not isinstance(priority, int):
-        raise ConfigurationError(f"queue_priority must be a whole number, got {type(priority).__name__}")
+        raise ConfigurationError(f"queue_priority: expected a whole number, got {type(priority).__name__}")
     number = isinstance(max_wait, int | float) and not isinstance(max_wait, bool)
     if max_wait is not None and not (number and max_wait >= 0):  # type: ignore[operator]
-        raise ConfigurationError(f"max_wait must be zero or more seconds or None, got {max_wait!r}")
+        raise ConfigurationError(f"max_wait: expected zero or more seconds, or None, got {max_wait!r}")
 
 
 def _at_most(seconds: float | None, most: float) -> float | None:
