@@ -167,9 +167,14 @@ class DownloadError(OzonetelError):
 
 
 class AuthenticationError(OzonetelError):
-    """The service does not accept the key, the user name or the token."""
+    """The service does not accept the key, the user name or the token.
+
+    Attributes:
+        forbidden: whether nothing but HTTP 403 said so, which may as well be a firewall that dislikes this one request.
+    """
 
     outcome = "refused"
+    forbidden: bool = False
 
 
 class AuthModeError(OzonetelError):

@@ -18,7 +18,6 @@ class Meaning(Enum):
     AUTH = "auth"
     AUTH_MODE = "auth_mode"  # the account's "API Authentication" setting
     TOKEN = "token"  # noqa: S105 -- a meaning, not a secret
-    UNAUTHORIZED = "unauthorized"  # HTTP 401 without a documented text
     FORBIDDEN = "forbidden"  # HTTP 403 without one: a firewall's as likely as the service's
     RATE = "rate"
     CAMPAIGN = "campaign"

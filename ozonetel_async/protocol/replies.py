@@ -163,7 +163,7 @@ _RULES: Final = (
     _Rule(_M.SERVER, codes=_GATEWAY),
     _Rule(_M.RATE, codes=frozenset({429})),
     _Rule(_M.UNKNOWN, statuses=frozenset({_Status.SUCCESS})),
-    _Rule(_M.UNAUTHORIZED, codes=frozenset({401})),
+    _Rule(_M.AUTH, codes=frozenset({401})),
     _Rule(_M.FORBIDDEN, codes=frozenset({403})),
     _Rule(_M.REQUEST, statuses=frozenset({_Status.FAILURE})),
     _Rule(_M.REQUEST, codes=_REFUSED),
@@ -384,8 +384,7 @@ _REFUSALS: Final[dict[Meaning, type[OzonetelError]]] = {
     Meaning.AUTH: AuthenticationError,
     Meaning.AUTH_MODE: AuthModeError,
     Meaning.TOKEN: AuthenticationError,
-    Meaning.UNAUTHORIZED: AuthenticationError,
-    Meaning.FORBIDDEN: RequestRejectedError,
+    Meaning.FORBIDDEN: AuthenticationError,
     Meaning.CAMPAIGN: CampaignError,
     Meaning.REQUEST: RequestRejectedError,
     Meaning.RATE: RateLimitedError,
@@ -424,7 +423,10 @@ def _error(endpoint: Endpoint, http_status: int, reply: Reply, secrets: tuple[st
     kind = _REFUSALS.get(reply.meaning)
     if kind is not None:
         text = (message or f"HTTP {http_status}") + _HINTS.get(reply.meaning, "")
-        return kind(text, endpoint=endpoint.name, raw=raw)
+        error = kind(text, endpoint=endpoint.name, raw=raw)
+        if isinstance(error, AuthenticationError):
+            error.forbidden = reply.meaning is Meaning.FORBIDDEN
+        return error
     return OutcomeUnknownError(
         f"sent, but the answer (HTTP {http_status}, {len(reply.text)} characters{_quoted(message)}) does not tell "
         "whether it was applied",

@@ -422,7 +422,7 @@ CODES = {
     **dict.fromkeys((301, 302, 307, 408, 499, 500, 502, 503, 504, 520), Meaning.SERVER),
     **dict.fromkeys((400, 402, 404, 405, 409, 411, 413, 414, 415, 422), Meaning.REQUEST),
     429: Meaning.RATE,
-    401: Meaning.UNAUTHORIZED,
+    401: Meaning.AUTH,
     403: Meaning.FORBIDDEN,
 }
 
@@ -438,7 +438,7 @@ def test_the_code_decides_last(code: int, meaning: Meaning, body: bytes) -> None
 @pytest.mark.parametrize("token_used", [True, False])
 def test_without_a_documented_text_401_and_403_say_nothing_of_the_token(token_used: bool) -> None:
     body = body_of(status="false", message=NEW)
-    assert classify("add", 401, body, token_used=token_used).meaning is Meaning.UNAUTHORIZED
+    assert classify("add", 401, body, token_used=token_used).meaning is Meaning.AUTH
     assert classify("add", 403, body, token_used=token_used).meaning is Meaning.FORBIDDEN
 
 

@@ -355,8 +355,8 @@ REFUSALS: list[tuple[Meaning, int, bytes, type[OzonetelError], str]] = [
     (Meaning.RATE, 200, body_of("error", "Max limit exceeded"), RateLimitedError, "refused"),
     (Meaning.RATE, 429, b"", RateLimitedError, "refused"),
     (Meaning.REJECT, 200, body_of("FAIL", "Agent Is Empty!"), LeadRejectedError, "refused"),
-    (Meaning.UNAUTHORIZED, 401, b"", AuthenticationError, "refused"),
-    (Meaning.FORBIDDEN, 403, b"<html>Forbidden</html>", RequestRejectedError, "refused"),
+    (Meaning.AUTH, 401, b"", AuthenticationError, "refused"),
+    (Meaning.FORBIDDEN, 403, b"<html>Forbidden</html>", AuthenticationError, "refused"),
     (Meaning.SERVER, 502, b"<html>Bad Gateway</html>", OutcomeUnknownError, "unknown"),
     (Meaning.UNKNOWN, 200, b"", OutcomeUnknownError, "unknown"),
     (Meaning.UNKNOWN, 200, body_of("success", "something new"), OutcomeUnknownError, "unknown"),
@@ -372,6 +372,7 @@ def test_each_meaning_has_its_error(
     assert type(error) is kind
     assert error is not None
     assert (error.outcome, error.endpoint, error.raw) == (outcome, "add", body.decode())
+    assert getattr(error, "forbidden", False) is (meaning is Meaning.FORBIDDEN)
     assert error.message
 
 
