@@ -76,7 +76,7 @@ class Credentials:
                 "among them; copy it again from the account page",
             )
         self._api_key = api_key
-        self.username = username
+        self.username: str = username
 
     def reveal(self) -> str:
         """The API key itself; for building a request, nowhere else."""

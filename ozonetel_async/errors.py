@@ -173,20 +173,20 @@ class AuthenticationError(OzonetelError):
         forbidden: whether nothing but HTTP 403 said so, which may as well be a firewall that dislikes this one request.
     """
 
-    outcome = "refused"
+    outcome: ClassVar[Outcome] = "refused"
     forbidden: bool = False
 
 
 class AuthModeError(OzonetelError):
     """The account's admin setting "API Authentication" forbids this kind of credentials."""
 
-    outcome = "refused"
+    outcome: ClassVar[Outcome] = "refused"
 
 
 class CampaignError(OzonetelError):
     """The campaign is missing, unknown, busy, or not an outbound one."""
 
-    outcome = "refused"
+    outcome: ClassVar[Outcome] = "refused"
 
 
 class LeadRejectedError(OzonetelError):
@@ -196,7 +196,7 @@ class LeadRejectedError(OzonetelError):
         field: the argument the service complained about: ``"phone_number"``, ``"priority"``, ``"expiry"``, ….
     """
 
-    outcome = "refused"
+    outcome: ClassVar[Outcome] = "refused"
 
     def __init__(self, field: str, message: str = "", *, endpoint: str | None = None, raw: str | None = None) -> None:
         super().__init__(message, endpoint=endpoint, raw=raw)
@@ -210,7 +210,7 @@ class RequestRejectedError(OzonetelError):
         field: the argument the service complained about, such as ``"callback_url"``, or None when it named none.
     """
 
-    outcome = "refused"
+    outcome: ClassVar[Outcome] = "refused"
 
     def __init__(
         self, message: str = "", *, field: str | None = None, endpoint: str | None = None, raw: str | None = None
@@ -226,7 +226,7 @@ class RateLimitedError(OzonetelError):
         retry_after: seconds the service asked to wait, or None when it did not say.
     """
 
-    outcome = "refused"
+    outcome: ClassVar[Outcome] = "refused"
 
     def __init__(
         self,
@@ -248,7 +248,7 @@ class OutcomeUnknownError(OzonetelError):
     at the smallest risk, use ``check_duplicate=True``.
     """
 
-    outcome = "unknown"
+    outcome: ClassVar[Outcome] = "unknown"
 
 
 class CallbackTimeoutError(OzonetelError):
@@ -258,4 +258,4 @@ class CallbackTimeoutError(OzonetelError):
     way. Asking for an export again is harmless, adding leads again is not.
     """
 
-    outcome = "unknown"
+    outcome: ClassVar[Outcome] = "unknown"

@@ -138,7 +138,7 @@ class OzonetelClient:
         self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session))
         self._link_policy = link_policy
         self.queues: Mapping[QueueName, QueueFigures] = MappingProxyType(self._dispatcher.queues)
-        self.legacy = LegacyClient(self._config, self._dispatcher, max_wait)
+        self.legacy: LegacyClient = LegacyClient(self._config, self._dispatcher, max_wait)
 
     async def __aenter__(self) -> Self:
         return self
