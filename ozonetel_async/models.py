@@ -29,6 +29,8 @@ Cell: TypeAlias = str | int | float | date | datetime | None
 
 
 class _Phone(Struct, frozen=True):
+    """The one field of a lead that may be passed by place."""
+
     phone_number: str
 
 

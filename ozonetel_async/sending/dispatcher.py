@@ -88,18 +88,18 @@ class ApiRequest:
         not_applied: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.endpoint: EndpointName = endpoint
-        self.params = params
-        self.campaign = campaign
-        self.payload = payload
-        self.priority = priority
-        self.max_wait = max_wait
-        self.before_send = before_send
-        self.not_applied = not_applied
-        self.sends = 0
+        self.params: Params = params
+        self.campaign: str | None = campaign
+        self.payload: bytes | None = payload
+        self.priority: int = priority
+        self.max_wait: float | None = max_wait
+        self.before_send: Callable[[], Awaitable[None]] | None = before_send
+        self.not_applied: Callable[[], Awaitable[None]] | None = not_applied
+        self.sends: int = 0
         """Requests put on the wire for this call."""
-        self.on_wire = False
+        self.on_wire: bool = False
         """Whether a request is under way."""
-        self.in_doubt = False
+        self.in_doubt: bool = False
         """Whether a request has ended without a trustworthy answer; stays so whatever later ones end in."""
 
     @property
@@ -119,7 +119,7 @@ class Dispatcher:
         self._closed = False
         self._tokens = TokenHolder(self._fetch_token)
         self._encoding = asyncio.Lock()
-        self.endpoints = endpoint_table(config.dialect)
+        self.endpoints: Mapping[EndpointName, Endpoint] = endpoint_table(config.dialect)
         names: tuple[QueueName, ...] = ("add", "bulk", "schedule", "dial_status", "token")
         self.queues: Mapping[QueueName, RateQueue] = {
             name: RateQueue(

@@ -51,7 +51,7 @@ class Slot:
         self._queue: RateQueue | None = queue
         self._order = order
         self._token = token
-        self.started = started
+        self.started: float = started
 
     @property
     def good_until(self) -> float:
