@@ -26,6 +26,7 @@ from ozonetel_async.errors import (
     ConfigurationError,
     ConnectError,
     DownloadError,
+    InputError,
     InvalidLeadError,
     JournalError,
     LeadRejectedError,
@@ -41,6 +42,7 @@ from ozonetel_async.masking import redact
 # The contract: what each class says about the lead. Written out here, not taken from the module.
 OUTCOMES: dict[type[OzonetelError], str] = {
     ConfigurationError: "not_sent",
+    InputError: "not_sent",
     InvalidLeadError: "not_sent",
     QueueFullError: "not_sent",
     QueueTimeoutError: "not_sent",
