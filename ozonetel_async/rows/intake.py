@@ -129,7 +129,8 @@ class RowSource:
     async def _fill(self, source: AsyncIterator[Row]) -> None:
         try:
             while len(self._taken) < _SLICE and not self._ended:
-                self._taken.append(await anext(source))
+                row = await anext(source)
+                self._taken.append(row)  # into the list of now: what was there before may have been handed out
         except StopAsyncIteration:
             self._ended = True
         except Exception as error:

@@ -3,7 +3,6 @@ for."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -16,14 +15,12 @@ import pytest
 from msgspec.structs import replace
 
 from ozonetel_async import JournalError
-from ozonetel_async.callbacks.results import JobResult
 from ozonetel_async.callbacks.url_tokens import url_token
 from ozonetel_async.config import ClientConfig, Credentials
 from ozonetel_async.journal.journal import Header, Journal
 from ozonetel_async.rows.batches import Batch
 from ozonetel_async.sending.dispatcher import ApiRequest
-from ozonetel_async.upload import journaling
-from ozonetel_async.upload.journaling import UploadJournal, open_upload_journal, upload_header, 
+from ozonetel_async.upload.journaling import UploadJournal, open_upload_journal, upload_header
 
 HEADER = Header(
     campaign="Diwali", account="a at b", params={}, columns=None, checked_at="2025-06-01T10:00:00+05:30", source=None
