@@ -10,12 +10,8 @@ __all__ = ["redact"]
 _DIGITS = re.compile(r"(?<!\d)\+?\d{7,16}(?!\d)")
 # A JSON Web Token, whole or cut off; Generate Token's own answer holds one that nobody knows yet.
 _TOKENS = re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}", re.ASCII)
-
-
 # The token of a callback URL (``callbacks.url_tokens``), whole or cut off.
 _URL_TOKENS = re.compile(r"ozcb_[\w-]*", re.ASCII)
-
-
 # The same with blanks, hyphens or brackets between its groups; a date is none.
 _GROUPS = re.compile(
     r"(?<![\d-])(?!\d{4}-\d\d-\d\d|\d\d-\d\d-\d{4})\+?\(?\d{2,8}(?:[ \u00a0()-]{1,2}\d{2,8}){1,4}(?!\d)"
