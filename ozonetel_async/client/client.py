@@ -129,6 +129,7 @@ class OzonetelClient:
         self.legacy = LegacyClient(self._config, self._dispatcher)
 
     async def __aenter__(self) -> Self:
+        self._dispatcher.bind()
         return self
 
     async def __aexit__(

@@ -220,7 +220,7 @@ def _without_message(word: str, code: int, token_used: bool) -> Meaning:
     if code == 429:
         return Meaning.RATE
     if code in (401, 403):
-        return Meaning.TOKEN if token_used else Meaning.AUTH
+        return Meaning.AUTH
     if word in _FAILURE_WORDS and code < 500:
         # Beside a 5xx the word may be a gateway's, which knows nothing of what the service behind it has done.
         return Meaning.REQUEST
