@@ -28,6 +28,8 @@ __all__ = ["Response", "Transport"]
 # Ours are a few hundred bytes; schedule's, the largest documented, are 100 rows. Beyond this it is not an answer.
 _MAX_REPLY: Final = 1_048_576
 _SLICE: Final = 65_536
+# Connections that may be found unusable one after the other; more than are kept after a burst at the documented limit.
+_MOST_STALE: Final = 200
 _CLOSED: Final = "the client is closed"
 _SESSION_CLOSED: Final = "the session passed to the client is closed; keep it open while the client runs"
 
@@ -58,17 +60,17 @@ class _Sending:
     Attributes:
         begun: whether any of it may have left.
         stale: whether its connection was found unusable before any of its body left.
-        looked: whether a connection was looked at.
-        first_use: whether that connection had not been used by this transport before.
+        built: whether aiohttp has made a request of it at all; a session that tests have replaced does not.
+        first_use: whether that connection was looked at, and had not been used by this transport before.
     """
 
-    __slots__ = ("begun", "first_use", "looked", "stale")
+    __slots__ = ("begun", "built", "first_use", "stale")
 
     def __init__(self) -> None:
         self.begun = False
         self.stale = False
-        self.looked = False
-        self.first_use = True
+        self.built = False
+        self.first_use = False
 
 
 class _Body(aiohttp.Payload):
@@ -82,9 +84,14 @@ class _Body(aiohttp.Payload):
 
     def __init__(self, data: bytes, sending: _Sending, used: WeakSet[asyncio.BaseProtocol]) -> None:
         super().__init__(data)
-        self._size = len(data)
         self._sending = sending
         self._used = used
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes, which aiohttp asks for when it builds a request."""
+        self._sending.built = True
+        return len(self._value)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The body as text."""
@@ -105,7 +112,6 @@ class _Body(aiohttp.Payload):
             return  # not aiohttp's own writer
         protocol = transport.get_protocol()
         sending = self._sending
-        sending.looked = True
         sending.first_use = protocol not in self._used
         self._used.add(protocol)
         # aiohttp looks at this flag when it puts a connection away; what arrives after that, an answer that nobody has
@@ -200,7 +206,7 @@ class Transport:
         """
         task = asyncio.current_task()
         cancels = 0 if task is None else task.cancelling()
-        while True:
+        for _ in range(_MOST_STALE):
             session = self._session(request)
             sending = _Sending()
             try:
@@ -217,11 +223,12 @@ class Transport:
             except Exception as error:
                 failure = self._failure(error, session, sending)
             if sending.stale and not sending.first_use:
-                continue  # of the kept connections, each is met once, and then closed
-            # Raised out here so that the error carries no __context__: aiohttp's texts can hold the whole URL, and the
-            # URL of the deprecated endpoints holds the key.
-            failure.endpoint = request.endpoint
-            raise failure
+                continue  # each connection is met once, and then closed
+            break
+        # Raised out here so that the error carries no __context__: aiohttp's texts can hold the whole URL, and the
+        # URL of the deprecated endpoints holds the key.
+        failure.endpoint = request.endpoint
+        raise failure
 
     async def _send_over(self, session: aiohttp.ClientSession, request: Request, sending: _Sending) -> Response:
         get = request.method == "GET"
@@ -235,15 +242,11 @@ class Transport:
             timeout=self._timeout,
             trace_request_ctx=sending if get else None,
         ) as response:
-            if not sending.begun:
-                # Before Python 3.12 aiohttp begins to write in a task, and may hand out an old answer before that runs.
+            if sending.built and not sending.begun:
+                # Before Python 3.12 aiohttp writes in a task, and hands out what lies there before that has begun.
                 sending.stale = True
-                await asyncio.sleep(0)
-                # A session that tests have replaced writes nothing at all.
-                sending.stale = sending.looked
-                if sending.stale:
-                    response.close()
-                    return Response(0, b"", None)
+                response.close()
+                return Response(0, b"", None)
             read = response.read if _is_short(response) else partial(_read_capped, response)
             return Response(response.status, await read(), response.headers.get("Retry-After"))
 

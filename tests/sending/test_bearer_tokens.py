@@ -294,7 +294,7 @@ def test_the_rate_limit_of_tokens_is_waited_for() -> None:
         loop = asyncio.get_running_loop()
         service = Service()
         holder = TokenHolder(service, LocalTokenStore(lambda: max(0.0, 1800.0 - loop.time())), 3600.0, 4)
-        with pytest.raises(QueueTimeoutError, match="1.8e"):
+        with pytest.raises(QueueTimeoutError, match=r"1\.8e"):
             await holder.get(deadline=loop.time() + 60)
         assert service.fetches == 0
         assert loop.time() < 1
