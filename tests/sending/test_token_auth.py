@@ -195,7 +195,7 @@ async def test_max_wait_holds_while_a_token_is_fetched(sim: Simulator, client: O
 
 async def test_two_clients_of_one_account_are_damped(sim: Simulator, connect: Connect) -> None:
     one, other = connect(auth="token"), connect(auth="token")
-    errors = []
+    errors: list[LeadReceipt | BaseException] = []
     for _ in range(20):
         for client in (one, other):
             errors += await asyncio.gather(add(client), return_exceptions=True)
