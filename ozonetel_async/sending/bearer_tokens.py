@@ -287,6 +287,7 @@ class TokenHolder:
             raise QueueTimeoutError(
                 f"expected a token within {max(0.0, deadline - loop.time()):.3g} s (max_wait), the next one may be "
                 f"fetched in {seconds:.3g} s",
+                retry_after=seconds,
                 endpoint="token",
             )
         with suppress(TimeoutError):

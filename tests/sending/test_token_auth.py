@@ -129,7 +129,7 @@ async def test_a_firewalls_refusals_do_not_use_up_the_tokens(sim: Simulator, con
     for _ in range(6):
         with pytest.raises(AuthenticationError, match=f"HTTP {code}") as caught:
             await add(client)
-        assert caught.value.outcome == "refused"
+        assert (caught.value.outcome, caught.value.forbidden) == ("refused", code == 403)
     assert sim.tokens.issued == (2 if code == 401 else 1)
     sim.clear_faults()
     assert (await add(client)).outcome == "accepted"
