@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+from ..callbacks.url_tokens import url_token
 from ..config import ClientConfig
 from ..errors import (
     AuthenticationError,
@@ -269,7 +270,7 @@ class Dispatcher:
         self, call: ApiRequest, endpoint: Endpoint, slot: Slot, response: Response, bearer: str | None
     ) -> _Attempt:
         reply, failure = read(
-            endpoint, response.status, response.body, self._secrets(bearer), token_used=bearer is not None
+            endpoint, response.status, response.body, self._secrets(call, bearer), token_used=bearer is not None
         )
         call.on_wire = False
         call.in_doubt = call.in_doubt or (failure is not None and failure.outcome == "unknown")
@@ -294,9 +295,9 @@ class Dispatcher:
         )
         return _Attempt(reply, failure, token_refused=await self._tokens.doubt(bearer))
 
-    def _secrets(self, bearer: str | None) -> tuple[str, ...]:
-        forms = self._config.credentials.forms
-        return forms if bearer is None else (*forms, bearer)
+    def _secrets(self, call: ApiRequest, bearer: str | None) -> tuple[str, ...]:
+        callback = url_token(call.params["callBackUrl"]) if "callBackUrl" in call.params else None
+        return (*self._config.credentials.forms, *filter(None, (bearer, callback)))
 
     async def _fetch_token(self, leaving: Callable[[bool], None]) -> str:
         async def before_send() -> None:
