@@ -93,7 +93,7 @@ async def add_counts(report: UploadReport, journal: Journal) -> None:
 
     A batch whose answer was lost or a refusal, and whose callback says that it was taken, is an accepted one.
     """
-    entries = {entry.index: entry for entry in await journal.entries()}
+    entries = {entry.index: entry for entry in await journal.batches()}
     verdicts = {verdict.index: verdict for verdict in counts_of(entries.values())}
     totals = totals_of([*verdicts.values()])
     for place, batch in enumerate(report.batches):

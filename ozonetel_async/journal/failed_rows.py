@@ -104,7 +104,7 @@ def failed_leads(path: str | PathLike[str]) -> Iterator[FailedLead]:
 
 def _read_failed_leads(file: Path) -> Iterator[FailedLead]:
     try:
-        with closing(connect(file, read_only=True)) as db:
+        with closing(connect(file)) as db:
             for (index,) in db.execute("SELECT DISTINCT batch FROM failed_rows ORDER BY batch").fetchall():
                 yield from _leads_of(db, file, index)
     except sqlite3.Error as error:

@@ -12,34 +12,38 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from hashlib import blake2b
 from os import PathLike
 from pathlib import Path
-from typing import Final, Literal, Self, TypeVar
+from typing import Final, Literal, Self
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ..callbacks.results import ExportResult, JobResult
-from ..callbacks.url_tokens import token_hash, verify
+from ..callbacks.url_tokens import batch_token, journal_id, new_secret, token_batch
 from ..errors import JournalError
 from ..rows.batches import Batch
+from .failed_rows import SentRows, StoredRow, read_sent, store_failed_rows
 from .settlement import Answered, AnswerLost, Called, Resent, Settlement, SettlementEvent, TimedOut, dump, load, settle
 from .store import Store, is_empty
 
-__all__ = ["FORMAT", "BatchState", "Header", "Journal", "JournaledBatch"]
+__all__ = ["FORMAT", "BatchState", "Header", "Journal", "JournaledBatch", "deliver", "read_id"]
 
 FORMAT: Final = 1
 # "OZJ1": tells a journal from any other SQLite file.
 _APPLICATION: Final = 0x4F5A4A31
 
 BatchState = Literal["pending", "sent", "accepted", "refused", "unknown"]
-_T = TypeVar("_T")
 
 _SCHEMA: Final = """
-CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL);
+CREATE TABLE header (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    value TEXT NOT NULL,             -- JSON
+    secret BLOB NOT NULL             -- what the callback tokens are computed from
+);
 CREATE TABLE batches (
     id INTEGER PRIMARY KEY,          -- 0-based number of the batch
     first_row INTEGER NOT NULL,      -- 1-based, among the rows handed in
@@ -48,8 +52,7 @@ CREATE TABLE batches (
     read INTEGER NOT NULL,           -- rows it accounts for, invalid ones included
     invalid TEXT NOT NULL,           -- JSON list: numbers of the invalid rows
     digest BLOB NOT NULL,            -- of the body
-    token TEXT,                      -- the callback token, to compare with
-    token_hash BLOB UNIQUE,          -- its SHA-256, to find it by without telling how much of a guess is right
+    callback INTEGER NOT NULL DEFAULT 0, -- whether a request with it asked for a callback
     -- Checked also when a journal is opened, so that a damaged one is not taken for one to send again.
     state TEXT NOT NULL CHECK (state IN ('pending', 'sent', 'accepted', 'refused', 'unknown')),
     transaction_id TEXT,
@@ -82,7 +85,7 @@ class Header(Struct, frozen=True, kw_only=True):
         account: user name and host.
         params: the bulk endpoint's parameters that all batches share, for ``resume``.
         columns: the service's column names, when the input did not bring its own.
-        checked_at: ISO time against which dates were checked; the next run uses it for the same verdicts.
+        checked_at: ISO time against which dates were checked; the next run uses it, to the same results.
         source: how to read the input again, when it is a file (``CsvRows.source``), for ``resume``.
     """
 
@@ -142,7 +145,7 @@ class Journal:
             JournalError: in use by another process, damaged, of another version, or of another upload.
         """
         store = Store(Path(path), exclusive=True)
-        return await cls._opened(store, store.run(lambda db: _begin(db, store.path, header)))
+        return await cls._opened(store, store.write(lambda db: _begin(db, store.path, header)))
 
     @classmethod
     async def attach(cls, path: str | PathLike[str]) -> Self:
@@ -171,76 +174,112 @@ class Journal:
         """What the upload is."""
         return await self._store.read(_read_header)
 
-    async def entries(self) -> list[JournaledBatch]:
+    async def batches(self) -> list[JournaledBatch]:
         """All batches in their order."""
-        return await self._store.read(_read_entries)
+        return await self._store.read(_read_batches)
 
-    async def body(self, index: int, token: str | None = None) -> tuple[bytes, str | None]:
-        """A batch's encoded bulkData and its callback token; ``token`` becomes that of a batch without one."""
-        if token is not None:
-            await self._store.run(lambda db: _give_token(db, index, token))
+    async def body(self, index: int) -> bytes:
+        """A batch's encoded bulkData."""
         return await self._store.read(lambda db: _read_body(db, self.path, index))
 
-    async def plan(self, batch: Batch, invalid: Iterable[int], token: str | None, *, sent: bool = False) -> None:
+    async def callback_token(self, index: int) -> str:
+        """What a batch's callback URL must bear."""
+        return await self._store.read(lambda db: batch_token(_read_secret(db), index))
+
+    async def plan(self, batch: Batch, invalid: Iterable[int]) -> None:
         """Write a batch ahead of its sending; only then may it be sent.
 
-        Batches must come in their order, without gaps. With ``sent`` the batch is marked as sent at once.
+        Batches must come in their order, without gaps.
+
+        Args:
+            batch: with its body.
+            invalid: numbers of the invalid rows among those it accounts for.
 
         Raises:
             JournalError: it could not be written, or one before it could not.
         """
         rows = list(invalid)
-        await self._store.run(lambda db: _insert(db, self.path, batch, rows, token, "sent" if sent else "pending"))
+        await self._store.write(lambda db: _insert(db, self.path, batch, rows))
 
-    async def mark(self, index: int, state: Literal["pending", "sent"]) -> None:
-        """Note that a batch's request is about to leave, or that it is known not to have been applied."""
-        await self._store.run(lambda db: _mark(db, index, state))
+    async def mark(self, index: int, state: Literal["pending", "sent"], *, callback: bool = False) -> None:
+        """Note that a batch's request is about to leave, or that it is known not to have been applied.
+
+        Args:
+            index: of the batch.
+            state: ``"sent"`` or ``"pending"``.
+            callback: whether the request asks for a callback.
+        """
+        await self._store.write(lambda db: _mark(db, index, state, callback))
 
     async def accepted(self, index: int, transaction_id: str) -> None:
         """Note the service's ticket."""
-        await self._store.run(lambda db: _accept(db, index, transaction_id))
+        await self._store.write(lambda db: _accept(db, index, transaction_id))
 
     async def refused(self, index: int, error: str) -> None:
         """Note that the service refused the batch; a later run sends it again, unless a callback says it was taken."""
-        await self._store.run(lambda db: _end(db, index, "refused", error))
+        await self._store.write(lambda db: _end(db, index, "refused", error))
 
     async def unknown(self, index: int, error: str) -> None:
         """Note that nobody can tell whether the batch was applied; its callback may still tell."""
-        await self._store.run(lambda db: _end(db, index, "unknown", error))
+        await self._store.write(lambda db: _end(db, index, "unknown", error))
 
     async def deliver(self, token: str, result: JobResult | ExportResult) -> bool:
         """Take in a callback; True when ``token`` is one of this journal's and the result is in the file."""
-        if not isinstance(result, JobResult):
-            return False
-
-        def write(db: sqlite3.Connection) -> bool:
-            found = db.execute("SELECT id, token FROM batches WHERE token_hash = ?", (token_hash(token),)).fetchone()
-            if found is None or not verify(found[1], token):
-                return False
-            _happened(db, found[0], Called(result))
-            return True
-
-        return await self._store.run(write)
+        return await self._store.write(lambda db: deliver(db, token, result))
 
     async def unsettled(self) -> int:
-        """Batches with a callback token that have reached the service, or may have, and have no verdict yet."""
+        """Batches that have reached the service, or may have, and whose callback was asked for and has not come."""
         return await self._store.read(lambda db: len(db.execute(_UNSETTLED).fetchall()))
 
     async def give_up_waiting(self) -> None:
-        """Note for every batch without a verdict that the wait is over."""
+        """Note for every batch without its callback that the wait is over."""
 
         def write(db: sqlite3.Connection) -> None:
             for (index,) in db.execute(_UNSETTLED).fetchall():
                 _happened(db, index, TimedOut())
 
-        await self._store.run(write)
+        await self._store.write(write)
 
-    async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Run ``work`` in a transaction; for the modules that keep their own tables here."""
-        return await self._store.run(work)
+    async def sent_rows(self, index: int) -> SentRows:
+        """The rows of a batch as they were sent."""
+        return await self._store.read(lambda db: read_sent(db, self.path, index))
+
+    async def store_failed_rows(self, index: int, rows: Sequence[StoredRow], state: str) -> None:
+        """Keep the failed rows of a batch, and how far its list has been read; an earlier, longer list is kept."""
+        await self._store.write(lambda db: store_failed_rows(db, index, rows, state))
+
+    async def failed_rows(self) -> int:
+        """How many failed rows are stored."""
+        return await self._store.read(lambda db: int(db.execute("SELECT count(*) FROM failed_rows").fetchone()[0]))
+
+    async def changed(self) -> float | None:
+        """POSIX time of the last change of a batch; None before the first."""
+        return await self._store.read(lambda db: db.execute("SELECT max(changed) FROM batches").fetchone()[0])
 
 
-_UNSETTLED: Final = "SELECT id FROM batches WHERE token NOTNULL AND NOT settled AND state NOT IN ('pending', 'refused')"
+_UNSETTLED: Final = "SELECT id FROM batches WHERE callback AND NOT settled AND state NOT IN ('pending', 'refused')"
+
+
+def deliver(db: sqlite3.Connection, token: str, result: JobResult | ExportResult) -> bool:
+    """Take in a callback; True when ``token`` is one of this journal's."""
+    index = token_batch(_read_secret(db), token)
+    known = index is not None and db.execute("SELECT 1 FROM batches WHERE id = ?", (index,)).fetchall()
+    if index is None or not known or not isinstance(result, JobResult):
+        return False
+    _happened(db, index, Called(result))
+    return True
+
+
+def read_id(db: sqlite3.Connection, path: Path) -> bytes | None:
+    """What the journal's callback tokens have in common; None when no journal was begun in this database.
+
+    Raises:
+        JournalError: it is of another version.
+    """
+    if is_empty(db) or _application(db) != _APPLICATION:
+        return None
+    _check_format(db, path)
+    return journal_id(_read_secret(db))
 
 
 def _existing(path: str | PathLike[str]) -> Path:
@@ -260,9 +299,10 @@ def _begin(db: sqlite3.Connection, path: Path, header: Header) -> None:
             db.execute(statement)
         db.execute(f"PRAGMA application_id = {_APPLICATION}")
         db.execute(f"PRAGMA user_version = {FORMAT}")
-        _write_header(db, header)
+        db.execute("INSERT INTO header VALUES (1, ?, ?)", (_as_json(header), new_secret()))
         return
     _check_format(db, path)
+    _check_contents(db, path)
     if not db.execute("SELECT 1 FROM batches LIMIT 1").fetchall():
         _write_header(db, header)  # an upload that got nowhere binds nobody to its campaign or columns
         return
@@ -270,24 +310,36 @@ def _begin(db: sqlite3.Connection, path: Path, header: Header) -> None:
     _check_same_upload(path, written, header)
     # ``resume`` goes by the latest run, dates by the first.
     _write_header(db, replace(header, checked_at=written.checked_at, source=header.source or written.source))
-    for (index,) in db.execute("SELECT id FROM batches WHERE state <> 'accepted'").fetchall():
-        _read_body(db, path, index)  # what may be sent must be whole before anything is
     for (index,) in db.execute("SELECT id FROM batches WHERE state = 'sent'").fetchall():
         _end(db, index, "unknown", "the process ended before the answer was written down")
+
+
+def _application(db: sqlite3.Connection) -> object:
+    return db.execute("PRAGMA application_id").fetchone()[0]
 
 
 def _check_format(db: sqlite3.Connection, path: Path) -> None:
     if is_empty(db):
         raise JournalError(f"journal {path.name} is empty: no upload has begun it yet")
-    if db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+    if _application(db) != _APPLICATION:
         raise JournalError(f"journal {path.name}: the file is a database, but not a journal; name another one")
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version != FORMAT:
         raise JournalError(
             f"journal {path.name} has format {version}, this release knows {FORMAT}; use the release that wrote it"
         )
-    if (verdict := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-        raise _damaged(path, verdict)
+
+
+def _check_contents(db: sqlite3.Connection, path: Path) -> None:
+    """Raise ``JournalError`` unless all is there that says what was sent, and all that may be sent."""
+    found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise _damaged(path, found)
+    count, last = db.execute("SELECT count(*), coalesce(max(id), -1) FROM batches").fetchone()
+    if count != last + 1:
+        raise _damaged(path, f"{count} of {last + 1} batches are there")
+    for (index,) in db.execute("SELECT id FROM batches WHERE state <> 'accepted'").fetchall():
+        _read_body(db, path, index)
 
 
 def _damaged(path: Path, what: str) -> JournalError:
@@ -306,59 +358,51 @@ def _check_same_upload(path: Path, written: Header, given: Header) -> None:
             )
 
 
+def _as_json(header: Header) -> str:
+    return msgspec.json.encode(header).decode()
+
+
 def _write_header(db: sqlite3.Connection, header: Header) -> None:
-    db.execute("INSERT OR REPLACE INTO header VALUES (1, ?)", (msgspec.json.encode(header).decode(),))
+    db.execute("UPDATE header SET value = ?", (_as_json(header),))
 
 
 def _read_header(db: sqlite3.Connection) -> Header:
-    values = db.execute("SELECT value FROM header").fetchall()
-    # None decodes no better than a damaged one.
-    return msgspec.json.decode(values[0][0] if values else "", type=Header)
+    return msgspec.json.decode(_of_header(db, "value"), type=Header)
 
 
-def _give_token(db: sqlite3.Connection, index: int, token: str) -> None:
-    values = (token, token_hash(token), index)
-    db.execute("UPDATE batches SET token = ?, token_hash = ? WHERE id = ? AND token IS NULL", values)
+def _read_secret(db: sqlite3.Connection) -> bytes:
+    secret = _of_header(db, "secret")
+    if not isinstance(secret, bytes):
+        raise sqlite3.DatabaseError("the secret is damaged")
+    return secret
 
 
-def _read_body(db: sqlite3.Connection, path: Path, index: int) -> tuple[bytes, str | None]:
-    ((digest, token),) = db.execute("SELECT digest, token FROM batches WHERE id = ?", (index,)).fetchall()
-    body = next((row[0] for row in db.execute("SELECT body FROM bodies WHERE id = ?", (index,))), None)
-    if not isinstance(body, bytes) or _digest(body) != digest:
-        raise _damaged(path, f"the body of batch {index} is not what was written")
-    return body, token
+def _of_header(db: sqlite3.Connection, column: Literal["value", "secret"]) -> str | bytes:
+    for (value,) in db.execute(f"SELECT {column} FROM header"):  # noqa: S608 - one of two constants
+        if isinstance(value, str | bytes):
+            return value
+    raise sqlite3.DatabaseError("the header is gone")
 
 
-def _read_entries(db: sqlite3.Connection) -> list[JournaledBatch]:
+def _read_body(db: sqlite3.Connection, path: Path, index: int) -> bytes:
+    rows = db.execute("SELECT body, digest FROM batches LEFT JOIN bodies USING (id) WHERE id = ?", (index,)).fetchall()
+    for body, digest in rows:
+        if isinstance(body, bytes) and _digest(body) == digest:
+            return body
+    raise _damaged(path, f"the body of batch {index} is not what was written")
+
+
+def _read_batches(db: sqlite3.Connection) -> list[JournaledBatch]:
     rows = db.execute(f"SELECT {_COLUMNS} FROM batches ORDER BY id")  # noqa: S608 - a constant
-    return [
-        JournaledBatch(
-            index=row[0],
-            first_row=row[1],
-            last_row=row[2],
-            rows=row[3],
-            read=row[4],
-            digest=row[5],
-            state=row[6],
-            transaction_id=row[7],
-            error=row[8],
-            settlement=load(row[9]),
-            failed_file=row[10],
+    return [JournaledBatch(*known, load(settlement), failed_file) for *known, settlement, failed_file in rows]
+
+
+def _insert(db: sqlite3.Connection, path: Path, batch: Batch, invalid: list[int]) -> None:
+    (next_index,) = db.execute("SELECT coalesce(max(id), -1) + 1 FROM batches").fetchone()
+    if batch.index != next_index:
+        raise JournalError(
+            f"journal {path.name}: expected batch {next_index}, got batch {batch.index}; nothing was written"
         )
-        for row in rows
-    ]
-
-
-# Each statement hands the interpreter's lock back and forth, so there are as few as can be.
-_INSERT: Final = """
-INSERT INTO batches (id, first_row, last_row, rows, read, invalid, digest, token, token_hash, state, changed)
-SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE ? = (SELECT coalesce(max(id), -1) + 1 FROM batches)
-"""
-
-
-def _insert(
-    db: sqlite3.Connection, path: Path, batch: Batch, invalid: list[int], token: str | None, state: BatchState
-) -> None:
     values = (
         batch.index,
         batch.first_row,
@@ -367,27 +411,21 @@ def _insert(
         batch.read,
         msgspec.json.encode(invalid).decode(),
         _digest(batch.payload),
-        token,
-        None if token is None else token_hash(token),
-        state,
         time.time(),
     )
-    if db.execute(_INSERT, (*values, batch.index)).rowcount != 1:
-        raise JournalError(f"journal {path.name}: the batch before batch {batch.index} is missing; nothing was written")
+    db.execute(_INSERT, values)
     db.execute("INSERT INTO bodies VALUES (?, ?)", (batch.index, batch.payload))
 
 
+_INSERT: Final = """
+INSERT INTO batches (id, first_row, last_row, rows, read, invalid, digest, changed, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending')
+"""
+
+
 def _accept(db: sqlite3.Connection, index: int, transaction_id: str) -> None:
-    answer = Answered(transaction_id)
-    # Nothing has come yet for nearly all of them: then one statement does.
-    fresh = db.execute(
-        "UPDATE batches SET state = 'accepted', transaction_id = ?, error = NULL, changed = ?, settlement = ?"
-        " WHERE id = ? AND settlement IS NULL",
-        (transaction_id, time.time(), dump(settle(Settlement(), answer)), index),
-    )
-    if fresh.rowcount != 1:
-        _set_state(db, index, "accepted", transaction_id=transaction_id)
-        _happened(db, index, answer)
+    _set_state(db, index, "accepted", transaction_id=transaction_id)
+    _happened(db, index, Answered(transaction_id))
 
 
 def _set_state(
@@ -404,10 +442,12 @@ def _set_state(
     )
 
 
-def _mark(db: sqlite3.Connection, index: int, state: Literal["pending", "sent"]) -> None:
+def _mark(db: sqlite3.Connection, index: int, state: Literal["pending", "sent"], callback: bool) -> None:
     in_doubt = "SELECT 1 FROM batches WHERE id = ? AND state IN ('sent', 'unknown')"
     again = state == "sent" and db.execute(in_doubt, (index,)).fetchall()
     _set_state(db, index, state)
+    if callback:
+        db.execute("UPDATE batches SET callback = 1 WHERE id = ?", (index,))
     if again:
         _happened(db, index, Resent())
 
@@ -418,12 +458,12 @@ def _end(db: sqlite3.Connection, index: int, state: Literal["refused", "unknown"
 
 
 def _happened(db: sqlite3.Connection, index: int, event: SettlementEvent) -> None:
-    """Let ``event`` act on a batch's settlement; a verdict makes a batch that was not accepted an accepted one."""
+    """Let ``event`` act on a batch's settlement; a callback makes a batch that was not accepted an accepted one."""
     stored, state = db.execute("SELECT settlement, state FROM batches WHERE id = ?", (index,)).fetchone()
     earlier = load(stored)
     settlement = settle(earlier, event)
     if state == "refused" and settlement.result is not None and not settlement.result.succeeded:
-        return  # as the service said; the verdict to come is that of the next time it is sent
+        return  # as the service said; the callback to come is that of the next time it is sent
     values = (dump(settlement), settlement.result is not None, index)
     db.execute("UPDATE batches SET settlement = ?, settled = ? WHERE id = ?", values)
     if earlier.result is not None and settlement.result != earlier.result:

@@ -245,7 +245,7 @@ def test_resume_finds_a_file_that_has_moved_and_no_other(half_done: Simulator, t
     assert result(capsys)["rows_unknown"] == status(capsys)["rows_in_doubt"] != 0
 
 
-TOKEN = "ozcb_00000000000000000000000000000000"
+TOKEN = "ozcb_0000000000000000000000000000000000000000"
 
 
 async def make_journal(path: str, *, host: str, source: dict[str, str] | None = None, token: str | None = None) -> None:
