@@ -188,6 +188,8 @@ class Run:
             for first, last, state, settled in db.execute("SELECT first_row, last_row, state, settled FROM batches"):
                 (held.update if state == "unknown" else accepted.extend)(range(first - 1, last))
                 unsettled += state != "unknown" and not settled
+        # What was half written, and not undone, may say "sent" of a batch that was about to be.
+        tampered = self.mid_commit if self.tamper else 0
         counts = {name: int(str(self.report[f"rows_{name}"])) for name in ("read", "accepted", "refused", "unknown")}
         return Counter(
             lost=sum(numbers[phone(row)] == 0 for row in range(self.rows) if row not in held),
@@ -196,7 +198,7 @@ class Run:
             unknown=len(held),
             unsettled=unsettled if self.callback_url else 0,
             held_but_applied=sum(numbers[phone(row)] > 0 for row in held) if self.callback_url else 0,
-            unexplained=max(0, len(held) - 500 * (self.in_flight_at_kills + faults)),
+            unexplained=max(0, len(held) - 500 * (self.in_flight_at_kills + faults + tampered)),
             unbalanced=(
                 counts["read"] != self.rows
                 or counts["read"] != counts["accepted"] + counts["refused"] + counts["unknown"]

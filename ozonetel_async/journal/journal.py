@@ -74,8 +74,6 @@ CREATE TABLE failed_rows (
 CREATE INDEX failed_rows_by_batch ON failed_rows (batch);
 """
 
-_COLUMNS: Final = "id, first_row, last_row, rows, read, digest, state, transaction_id, error, settlement, failed_file"
-
 
 class Header(Struct, frozen=True, kw_only=True):
     """What an upload is; a journal of another one is refused.
@@ -109,8 +107,8 @@ class JournaledBatch(Struct, frozen=True):
     state: BatchState
     transaction_id: str | None
     error: str | None
-    settlement: Settlement
     failed_file: str | None
+    settlement: Settlement
 
     def matches(self, batch: Batch) -> bool:
         """Whether ``batch``, cut anew from the input, is the one written here."""
@@ -393,8 +391,11 @@ def _read_body(db: sqlite3.Connection, path: Path, index: int) -> bytes:
 
 
 def _read_batches(db: sqlite3.Connection) -> list[JournaledBatch]:
-    rows = db.execute(f"SELECT {_COLUMNS} FROM batches ORDER BY id")  # noqa: S608 - a constant
-    return [JournaledBatch(*known, load(settlement), failed_file) for *known, settlement, failed_file in rows]
+    rows = db.execute(
+        "SELECT id, first_row, last_row, rows, read, digest, state, transaction_id, error, failed_file, settlement"
+        " FROM batches ORDER BY id"
+    )
+    return [JournaledBatch(*row[:-1], load(row[-1])) for row in rows]  # type: ignore[call-arg]
 
 
 def _insert(db: sqlite3.Connection, path: Path, batch: Batch, invalid: list[int]) -> None:
