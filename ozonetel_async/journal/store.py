@@ -73,7 +73,7 @@ def is_empty(db: sqlite3.Connection) -> bool:
 def connect(path: Path) -> sqlite3.Connection:
     """Open an existing file, empty or a database with a rollback journal, for transactions of our own making.
 
-    What a killed process left of a transaction is undone. Where the file cannot be written, it can still be read.
+    What a killed process left of a transaction is undone.
 
     Raises:
         JournalError: it is another kind of file.
