@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def copies(path: Path, count: int) -> list[str]:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the databases opened from now on."""
     names: list[str] = []
-    connect = sqlite3.connect
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
 
     def counting(name: str | Path, **options: Any) -> sqlite3.Connection:
         names.append(Path(str(name).partition("?")[0]).name)
