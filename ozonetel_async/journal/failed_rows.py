@@ -16,7 +16,7 @@ from ..errors import JournalError
 from ..models import FailedLead
 from .store import connect, explain
 
-__all__ = ["SentRows", "StoredRow", "failed_leads", "read_sent", "store_failed_rows"]
+__all__ = ["SentRows", "StoredRow", "count_failed_rows", "failed_leads", "read_sent", "store_failed_rows"]
 
 _Value: TypeAlias = str | int | float | bool | None
 
@@ -59,6 +59,11 @@ def store_failed_rows(db: sqlite3.Connection, index: int, rows: Sequence[StoredR
         "INSERT INTO failed_rows (batch, row, phone, reason, how) VALUES (?, ?, ?, ?, ?)",
         ((index, *row) for row in rows),
     )
+
+
+def count_failed_rows(db: sqlite3.Connection) -> int:
+    """How many failed rows are stored."""
+    return int(db.execute("SELECT count(*) FROM failed_rows").fetchone()[0])
 
 
 def read_sent(db: sqlite3.Connection, path: Path, index: int) -> SentRows:

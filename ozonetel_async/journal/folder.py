@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from ..callbacks.results import ExportResult, JobResult
 from ..callbacks.url_tokens import token_journal
 from ..errors import ConfigurationError, JournalError
-from .journal import deliver, read_id
+from .records import deliver, read_id
 from .store import connect, explain, transact
 
 __all__ = ["JournalFolder"]

@@ -22,7 +22,8 @@ from msgspec.structs import replace
 from ozonetel_async import JournalError
 from ozonetel_async.callbacks.results import ExportResult, JobResult, SecretUrl
 from ozonetel_async.callbacks.url_tokens import new_token
-from ozonetel_async.journal.journal import FORMAT, Header, Journal, JournaledBatch
+from ozonetel_async.journal.journal import Header, Journal, JournaledBatch
+from ozonetel_async.journal.records import FORMAT
 from ozonetel_async.journal.settlement import Settlement
 from ozonetel_async.rows.batches import Batch
 
@@ -524,6 +525,8 @@ async def test_a_damaged_body_that_will_not_be_sent_again_does_no_harm(path: Pat
         "UPDATE header SET value = '{\"campaign\": 5}'",
         "UPDATE header SET value = x'ff00'",
         "DELETE FROM header",
+        "DELETE FROM batches WHERE id = 1",
+        "DELETE FROM bodies WHERE id = 4",
         "DROP TABLE batches",
         "UPDATE batches SET settlement = '{' WHERE id = 1",
     ],

@@ -98,6 +98,19 @@ async def test_commits_are_flushed_to_the_disk(store: Store) -> None:
     assert settings == ["truncate", 2]
 
 
+async def test_nothing_of_a_transaction_is_in_the_file_before_its_commit(store: Store, path: Path) -> None:
+    """However large: pages that are written early could be there without page 1, which tells how many there are."""
+    before = read(path)
+
+    def write(db: sqlite3.Connection) -> bool:
+        for _ in range(40):
+            db.execute("INSERT INTO t VALUES (zeroblob(200000))")
+        return read(path) == before
+
+    assert await store.write(write)
+    assert len(read(path)) > 8_000_000
+
+
 # --- failures --------------------------------------------------------------------------------------------------------
 
 
