@@ -72,6 +72,8 @@ async def work(url: str, campaign: str, rows: int, journal: str, on_unknown: str
     async with OzonetelClient(
         "sim-key", "sim-user", base_url=url, limits=limits, timeouts=Timeouts(3.0), retry=RetryPolicy(rate_attempts=50)
     ) as client:
+        sys.stderr.write("ready\n")
+        sys.stderr.flush()
         try:
             report = await client.upload(
                 campaign,
@@ -134,7 +136,9 @@ class Run:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        delay = self.rng.uniform(0.2, 1.6) if may_kill else 120.0
+        delay = self.rng.uniform(0.0, 1.4) if may_kill else 120.0
+        assert process.stderr is not None
+        await process.stderr.readline()  # on a busy machine, the time to start is longer than what is to be cut off
         killer = asyncio.get_running_loop().call_later(delay, process.send_signal, signal.SIGKILL)
         output, errors = await process.communicate()
         killer.cancel()
