@@ -144,7 +144,9 @@ async def upload(url: str, kind: str, journal: str) -> list[float]:
         if kind == "idle":
             await asyncio.sleep(1.0)
         else:
-            report = await client.upload("Diwali", long_rows(LONG_BATCHES * 500), journal=journal or None, in_flight=5)
+            report = await client.upload(
+                "Diwali", long_rows(LONG_BATCHES * 500), journal=journal or None, concurrency=5
+            )
             assert report.rows_accepted == LONG_BATCHES * 500, report
         ticker.cancel()
     return sorted(delays)[-5:]

@@ -97,11 +97,11 @@ async def add_counts(report: UploadReport, journal: Journal) -> None:
         known = journaled.get(batch.index)
         if batch.outcome != "accepted" and known is not None and known.state == "accepted":
             report.batches[place] = replace(batch, outcome="accepted", transaction_id=known.transaction_id, error=None)
-            counter = "rows_unknown" if batch.outcome == "unknown" else "rows_refused"
+            counter = f"rows_{batch.outcome}"
             setattr(report, counter, getattr(report, counter) - batch.rows)
             report.rows_accepted += batch.rows
         if batch.index in counts and counts[batch.index].text is not None:
-            report.batches[place] = replace(report.batches[place], verdict=counts[batch.index].text)
+            report.batches[place] = replace(report.batches[place], callback_text=counts[batch.index].text)
     report.batches_settled = len(counts)
     report.batches_failed = totals.failed
     report.batches_overdue = await journal.unsettled()

@@ -163,7 +163,7 @@ class Store:
     """
 
     def __init__(self, path: Path, *, exclusive: bool = False) -> None:
-        self.path = path
+        self.path: Path = path
         self._exclusive = exclusive
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"journal {path.name}")
         self._db: sqlite3.Connection | None = None
