@@ -35,8 +35,9 @@ import msgspec
 
 from ozonetel_async.config import Dialect
 from ozonetel_async.models import Lead
-from ozonetel_async.rows.batches import Chunker, check_lead
+from ozonetel_async.rows.batches import Chunker
 from ozonetel_async.rows.csv_file import read_csv
+from ozonetel_async.rows.single_lead import check_lead
 
 COLUMNS = ("PhoneNumber", "Name", "Priority", "ExpiryDate", "AgentId", "skill")
 ZONE = ZoneInfo("Asia/Kolkata")
@@ -72,7 +73,7 @@ def write(path: Path, count: int, *, length: int, bad: float = 0.0, days: int = 
 def ours(path: Path, slice_rows: int = BATCH) -> int:
     """``read_csv`` and ``Chunker``; bytes made."""
     source = read_csv(path)
-    chunker = Chunker(columns=source.columns, dialect=Dialect(), zone=ZONE, now=NOW)
+    chunker = Chunker(columns=source.columns, dialect=Dialect(), timezone=ZONE, now=NOW)
     made, stream = 0, iter(source)
     while part := list(islice(stream, slice_rows)):
         for batch in chunker.feed(part):
@@ -155,7 +156,7 @@ def stalls(length: int) -> None:
     """CPU time of the longest and the median call of ``feed``, for slices and for whole batches."""
     given = list(rows(10_000, length=length))
     for size in (100, BATCH):
-        chunker = Chunker(columns=COLUMNS, dialect=Dialect(), zone=ZONE, now=NOW)
+        chunker = Chunker(columns=COLUMNS, dialect=Dialect(), timezone=ZONE, now=NOW)
         calls = []
         for start in range(0, len(given), size):
             part = given[start : start + size]
@@ -177,7 +178,7 @@ def single() -> None:
     ):
         count = 20_000
         dialect = Dialect()
-        seconds = timed(lambda: [check_lead(lead, dialect=dialect, zone=ZONE, now=NOW) for _ in range(count)])  # noqa: B023
+        seconds = timed(lambda: [check_lead(lead, dialect=dialect, timezone=ZONE, now=NOW) for _ in range(count)])  # noqa: B023
         print(f"  check_lead, {label}: {seconds / count * 1e6:.2f} us")
 
 

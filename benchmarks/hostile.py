@@ -18,13 +18,8 @@ from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 from ozonetel_async.callbacks.results import parse_callback
+from ozonetel_async.callbacks.url_tokens import add_token, new_token, url_token, verify
 from ozonetel_async.errors import CallbackError
-from ozonetel_async.journal.settlement import (
-    callback_url,
-    new_token,
-    token_of,
-    verify,
-)
 
 ZONE = ZoneInfo("Asia/Kolkata")
 GOOD = {
@@ -136,7 +131,7 @@ def make_body(rng: random.Random) -> tuple[bytes, bool]:
 
 def make_target(rng: random.Random, token: str) -> tuple[object, object, bool]:
     """Path and query of a request, and whether they bear the token."""
-    path = callback_url("https://me.example/cb", token).removeprefix("https://me.example")
+    path = add_token("https://me.example/cb", token).removeprefix("https://me.example")
     if rng.random() < 0.3:
         return rng.choice((path, path + "/", quote(path))), rng.choice(("", "a=b", "\x00")), True
     wrong: list[object] = [
@@ -158,7 +153,7 @@ def run(count: int, seed: int) -> int:
         (body, intact), (path, query, genuine) = make_body(rng), make_target(rng, token)
         content_type = rng.choice(CONTENT_TYPES)
         try:
-            known = verify(token, token_of(path, query))
+            known = verify(token, url_token(path, query))
         except Exception as error:  # noqa: BLE001, RUF100 - what must not happen is what is counted
             undeclared[f"token: {type(error).__name__}"] += 1
             known = False
@@ -166,7 +161,7 @@ def run(count: int, seed: int) -> int:
         tally["refused with token"] += genuine and not known
         started = time.perf_counter()
         try:
-            parse_callback(body, content_type, zone=ZONE)
+            parse_callback(body, content_type, timezone=ZONE)
             tally["read"] += 1
         except CallbackError:
             tally["CallbackError"] += 1

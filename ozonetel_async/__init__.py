@@ -1,24 +1,157 @@
-"""Asyncio client for Ozonetel CloudAgent's campaign APIs, with exact rate-limit queues built in."""
+"""Asyncio client for Ozonetel CloudAgent's campaign APIs, with exact rate-limit queues built in.
 
-import importlib
+Every name that a user holds is imported from here; `ozonetel_async.testing` has those for tests. Modules below are
+inner ones, whose names may move between releases.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .callbacks.receiver import CallbackReceiver
+    from .callbacks.results import ExportResult, JobResult
+    from .client.client import OzonetelClient, QueueFigures
+    from .client.legacy import LegacyClient
+    from .config import Dialect, Limits, RateLimit, RetryPolicy, Timeouts
+    from .downloads.links import DownloadError, LinkPolicy
+    from .errors import (
+        AuthenticationError,
+        AuthModeError,
+        CallbackError,
+        CallbackTimeoutError,
+        CampaignError,
+        ConfigurationError,
+        ConnectError,
+        InvalidLeadError,
+        JournalError,
+        LeadRejectedError,
+        OutcomeUnknownError,
+        OzonetelError,
+        QueueFullError,
+        QueueTimeoutError,
+        RateLimitedError,
+        RequestRejectedError,
+    )
+    from .failed_rows.collect import CollectReport, collect_failed_rows
+    from .journal.failed_rows import failed_leads
+    from .journal.folder import JournalFolder
+    from .models import (
+        BatchReceipt,
+        BatchResult,
+        ExportReceipt,
+        FailedLead,
+        InvalidRow,
+        Lead,
+        LeadReceipt,
+        ScheduleReport,
+        ScheduleResult,
+        UploadReport,
+    )
+    from .rows.csv_file import read_csv
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from .public import *  # noqa: F403
+# The module of each name below, which is imported with the name's first use: the pytest plugin of this package is
+# loaded in every test run of whoever has it installed, and must not bring the client and aiohttp along.
+_HOMES = {
+    "callbacks.receiver": ("CallbackReceiver",),
+    "callbacks.results": ("ExportResult", "JobResult"),
+    "client.client": ("OzonetelClient", "QueueFigures"),
+    "client.legacy": ("LegacyClient",),
+    "config": ("Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
+    "downloads.links": ("DownloadError", "LinkPolicy"),
+    "errors": (
+        "AuthModeError",
+        "AuthenticationError",
+        "CallbackError",
+        "CallbackTimeoutError",
+        "CampaignError",
+        "ConfigurationError",
+        "ConnectError",
+        "InvalidLeadError",
+        "JournalError",
+        "LeadRejectedError",
+        "OutcomeUnknownError",
+        "OzonetelError",
+        "QueueFullError",
+        "QueueTimeoutError",
+        "RateLimitedError",
+        "RequestRejectedError",
+    ),
+    "failed_rows.collect": ("CollectReport", "collect_failed_rows"),
+    "journal.failed_rows": ("failed_leads",),
+    "journal.folder": ("JournalFolder",),
+    "models": (
+        "BatchReceipt",
+        "BatchResult",
+        "ExportReceipt",
+        "FailedLead",
+        "InvalidRow",
+        "Lead",
+        "LeadReceipt",
+        "ScheduleReport",
+        "ScheduleResult",
+        "UploadReport",
+    ),
+    "rows.csv_file": ("read_csv",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
+__all__ = [
+    "AuthModeError",
+    "AuthenticationError",
+    "BatchReceipt",
+    "BatchResult",
+    "CallbackError",
+    "CallbackReceiver",
+    "CallbackTimeoutError",
+    "CampaignError",
+    "CollectReport",
+    "ConfigurationError",
+    "ConnectError",
+    "Dialect",
+    "DownloadError",
+    "ExportReceipt",
+    "ExportResult",
+    "FailedLead",
+    "InvalidLeadError",
+    "InvalidRow",
+    "JobResult",
+    "JournalError",
+    "JournalFolder",
+    "Lead",
+    "LeadReceipt",
+    "LeadRejectedError",
+    "LegacyClient",
+    "Limits",
+    "LinkPolicy",
+    "OutcomeUnknownError",
+    "OzonetelClient",
+    "OzonetelError",
+    "QueueFigures",
+    "QueueFullError",
+    "QueueTimeoutError",
+    "RateLimit",
+    "RateLimitedError",
+    "RequestRejectedError",
+    "RetryPolicy",
+    "ScheduleReport",
+    "ScheduleResult",
+    "Timeouts",
+    "UploadReport",
+    "collect_failed_rows",
+    "failed_leads",
+    "read_csv",
+]
 
-def __getattr__(name: str) -> object:
-    # The pytest plugin below this package is loaded by every test run of whoever has it installed; the client, and
-    # aiohttp with it, is imported by those who use it.
-    if name.startswith("__") and name != "__all__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    public = importlib.import_module(f"{__name__}.public")
-    if name not in ("__all__", *public.__all__):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return globals().setdefault(name, getattr(public, name))
+# Hidden from type checkers, to which a module with `__getattr__` has every name, misspelt ones too.
+if not TYPE_CHECKING:
 
+    def __getattr__(name):
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return globals().setdefault(name, getattr(import_module(f"{__name__}.{home}"), name))
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *importlib.import_module(f"{__name__}.public").__all__})
+    def __dir__():
+        return sorted({*globals(), *__all__})

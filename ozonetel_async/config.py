@@ -18,6 +18,7 @@ from .errors import ConfigurationError
 __all__ = [
     "DEFAULT_BASE_URL",
     "DEFAULT_DIALER_URL",
+    "DEFAULT_TIMEZONE",
     "Auth",
     "ClientConfig",
     "Credentials",
@@ -30,6 +31,7 @@ __all__ = [
 
 DEFAULT_BASE_URL = "https://in1-ccaas-api.ozonetel.com"
 DEFAULT_DIALER_URL = "https://in1-ccaas-bulkupload.ozonetel.com"
+DEFAULT_TIMEZONE = "Asia/Kolkata"
 
 Auth = Literal["basic", "token"]
 
@@ -95,12 +97,11 @@ class Credentials:
 class RateLimit(Struct, frozen=True):
     """At most ``requests`` in any ``per`` seconds.
 
-    Parameters
-    ----------
-    requests: requests a window may hold.
-    per: the window's length in seconds.
-    burst: how many may follow each other without spacing. None means ``requests``: as fast as the window allows;
-        1 spaces them evenly.
+    Attributes:
+        requests: requests a window may hold.
+        per: the window's length in seconds.
+        burst: how many may follow each other without spacing. None means ``requests``: as fast as the window allows;
+            1 spaces them evenly.
     """
 
     requests: int
@@ -121,14 +122,13 @@ class RateLimit(Struct, frozen=True):
 class Limits(Struct, frozen=True, kw_only=True):
     """The rate limits of an account, and the bounds of the queues in front of them.
 
-    Parameters
-    ----------
-    add, bulk, schedule, dial_status: limits of the endpoints. 100, 5 and 10 a minute are documented; none is for
-        schedule, which gets the 100 of its family. The legacy endpoints share the queue of their successors.
-    token: Generate Token, 10 an hour.
-    max_waiting: callers that may wait in one queue; one more gets ``QueueFullError``.
-    transit_margin: seconds that a request without an answer (timed out, reset, cancelled) may still be on its way
-        after its connection was closed; its place in the window is held that much longer.
+    Attributes:
+        add, bulk, schedule, dial_status: limits of the endpoints. 100, 5 and 10 a minute are documented; none is for
+            schedule, which gets the 100 of its family. The legacy endpoints share the queue of their successors.
+        token: Generate Token, 10 an hour.
+        max_waiting: callers that may wait in one queue; one more gets ``QueueFullError``.
+        transit_margin: seconds that a request without an answer (timed out, reset, cancelled) may still be on its way
+            after its connection was closed; its place in the window is held that much longer.
     """
 
     add: RateLimit = RateLimit(100)
@@ -150,11 +150,10 @@ class Limits(Struct, frozen=True, kw_only=True):
 class Timeouts(Struct, frozen=True):
     """How long one request may take, waiting in the queue not included.
 
-    Parameters
-    ----------
-    total: seconds from the start of connecting to the last byte of the answer. A request that outlives it after
-        it was sent is an unknown outcome.
-    connect: seconds to get a connection; running out of them means that nothing was sent.
+    Attributes:
+        total: seconds from the start of connecting to the last byte of the answer. A request that outlives it after
+            it was sent is an unknown outcome.
+        connect: seconds to get a connection; running out of them means that nothing was sent.
     """
 
     total: float = 60.0
@@ -168,14 +167,13 @@ class Timeouts(Struct, frozen=True):
 class RetryPolicy(Struct, frozen=True, kw_only=True):
     """How long a request that is known not to have been applied is tried again.
 
-    Parameters
-    ----------
-    connect_attempts: attempts to reach the service before ``ConnectError``.
-    rate_attempts: attempts against refusals for the rate before ``RateLimitedError``.
-    backoff: seconds before the second attempt to connect; doubles each time, with jitter.
-    max_backoff: the most seconds between two attempts to connect.
-    max_retry_after: the longest wait in seconds that a refusal may ask for; a longer one ends the call at once
-        with ``RateLimitedError``, since coming back earlier would only be refused again.
+    Attributes:
+        connect_attempts: attempts to reach the service before ``ConnectError``.
+        rate_attempts: attempts against refusals for the rate before ``RateLimitedError``.
+        backoff: seconds before the second attempt to connect; doubles each time, with jitter.
+        max_backoff: the most seconds between two attempts to connect.
+        max_retry_after: the longest wait in seconds that a refusal may ask for; a longer one ends the call at once
+            with ``RateLimitedError``, since coming back earlier would only be refused again.
     """
 
     connect_attempts: int = 4
@@ -219,22 +217,22 @@ _URL_TEXT = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/\[\]-]*").fullmatch
 class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     """Every choice that the documentation leaves open, each with its best-supported default.
 
-    Parameters
-    ----------
-    bulk_encoding: body of Bulk V4. ``"form"``: its older sibling is proven to take urlencoded fields.
-    bulk_data_as: with ``bulk_encoding="json"``, bulkData nested as an ``"object"``, as in schedule, or as ``"text"``.
-    schedule_path: letter case of the schedule path; no page prints it, Pascal case follows AddCampaignData.
-    dial_status_path: taken from the page's address, by analogy with its sibling's.
-    dial_status_encoding: ``"json"`` as the newer families; the page does not say.
-    dial_status_key: ``"header"``: the key is not in the page's parameter table.
-    name_key: spelling of the name in Add Campaign Data; pages print ``Name``, production code sends ``name``.
-    plus: a leading ``+`` of phone numbers in every request but schedule: ``"keep"`` or ``"strip"``.
-    schedule_plus: the same for schedule; ``"percent"`` writes ``%2B``, as its 2024 samples do. ``"strip"``: the
-        service replays scheduled rows through a query, where a bare plus turns into a blank.
-    token_sends_key: send the ``apiKey`` header beside the bearer token; one page of two demands it.
-    priority_min, priority_max: the table says 1 to 99, the error text 0 to 99; the error text is the program's.
-    schedule_horizon_days: how far ahead a call may be scheduled; the newest page says 30, older ones 365.
-    row_characters: most characters in a bulk row including its headers.
+    Attributes:
+        bulk_encoding: body of Bulk V4. ``"form"``: its older sibling is proven to take urlencoded fields.
+        bulk_data_as: with ``bulk_encoding="json"``, bulkData nested as an ``"object"``, as in schedule, or as
+            ``"text"``.
+        schedule_path: letter case of the schedule path; no page prints it, Pascal case follows AddCampaignData.
+        dial_status_path: taken from the page's address, by analogy with its sibling's.
+        dial_status_encoding: ``"json"`` as the newer families; the page does not say.
+        dial_status_key: ``"header"``: the key is not in the page's parameter table.
+        name_key: spelling of the name in Add Campaign Data; pages print ``Name``, production code sends ``name``.
+        plus: a leading ``+`` of phone numbers in every request but schedule: ``"keep"`` or ``"strip"``.
+        schedule_plus: the same for schedule; ``"percent"`` writes ``%2B``, as its 2024 samples do. ``"strip"``: the
+            service replays scheduled rows through a query, where a bare plus turns into a blank.
+        token_sends_key: send the ``apiKey`` header beside the bearer token; one page of two demands it.
+        priority_min, priority_max: the table says 1 to 99, the error text 0 to 99; the error text is the program's.
+        schedule_horizon_days: how far ahead a call may be scheduled; the newest page says 30, older ones 365.
+        row_characters: most characters in a bulk row including its headers.
     """
 
     bulk_encoding: BulkEncoding = "form"
@@ -312,6 +310,7 @@ def _is_loopback(host: str) -> bool:
 
 _PARTS: dict[str, type] = {
     "credentials": Credentials,
+    "timezone": ZoneInfo,
     "timeouts": Timeouts,
     "limits": Limits,
     "retry": RetryPolicy,
@@ -322,21 +321,20 @@ _PARTS: dict[str, type] = {
 class ClientConfig(Struct, frozen=True, kw_only=True):
     """Everything a client needs to know; ``from_env`` fills what is not passed.
 
-    Parameters
-    ----------
-    credentials: API key and user name.
-    auth: ``"basic"`` sends the key, ``"token"`` exchanges it for hourly bearer tokens. Must match the account's
-        admin setting "API Authentication".
-    base_url: host of the add, bulk and schedule endpoints.
-    dialer_url: host of the dial-status endpoint; never derived from ``base_url``.
-    timezone: IANA name of the platform's zone, in which the service reads dates.
+    Attributes:
+        credentials: API key and user name.
+        auth: ``"basic"`` sends the key, ``"token"`` exchanges it for hourly bearer tokens. Must match the account's
+            admin setting "API Authentication".
+        base_url: host of the add, bulk and schedule endpoints.
+        dialer_url: host of the dial-status endpoint; never derived from ``base_url``.
+        timezone: the platform's, in which the service reads dates.
     """
 
     credentials: Credentials
     auth: Auth = "basic"
     base_url: str = DEFAULT_BASE_URL
     dialer_url: str = DEFAULT_DIALER_URL
-    timezone: str = "Asia/Kolkata"
+    timezone: ZoneInfo = field(default_factory=lambda: timezone_named(DEFAULT_TIMEZONE))
     timeouts: Timeouts = Timeouts()
     limits: Limits = field(default_factory=Limits)
     retry: RetryPolicy = RetryPolicy()
@@ -350,20 +348,23 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
         _require(self.auth in ("basic", "token"), f"auth must be 'basic' or 'token', got {self.auth!r}")
         for name in ("base_url", "dialer_url"):
             force_setattr(self, name, check_url(name, getattr(self, name)))
-        try:
-            ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-            # OSError: a directory of the zone database, such as "Asia".
-            raise ConfigurationError(
-                f"timezone must be an IANA name such as 'Asia/Kolkata', got {self.timezone!r}"
-                if available_timezones()
-                else "this machine has no time zone database; python -m pip install tzdata brings one"
-            ) from None
 
-    @property
-    def zone(self) -> ZoneInfo:
-        """The platform's zone."""
-        return ZoneInfo(self.timezone)
+
+def timezone_named(name: str) -> ZoneInfo:
+    """The zone of an IANA name.
+
+    Raises:
+        ConfigurationError: there is no such zone, or this machine has no database of zones.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
+        # OSError: a directory of the zone database, such as "Asia".
+        raise ConfigurationError(
+            f"timezone: expected an IANA name such as 'Asia/Kolkata', got {name!r}"
+            if available_timezones()
+            else "this machine has no time zone database; python -m pip install tzdata brings one"
+        ) from None
 
 
 def from_env(

@@ -26,9 +26,6 @@ this side can tell: sending again may call a person twice.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from functools import lru_cache
 from typing import ClassVar, Literal
 
 __all__ = [
@@ -57,11 +54,10 @@ Outcome = Literal["not_sent", "refused", "unknown"]
 class OzonetelError(Exception):
     """Root of the tree; catch this to catch everything the library raises.
 
-    Parameters
-    ----------
-    message: what happened and what would be right; never holds a secret or a whole phone number.
-    endpoint: short name of the endpoint (``"add"``, ``"bulk"``, …) or None when no endpoint was involved.
-    raw: text of the service's reply, secrets and phone numbers masked, at most 2,000 characters.
+    Args:
+        message: what happened and what would be right; never holds a secret or a whole phone number.
+        endpoint: short name of the endpoint (``"add"``, ``"bulk"``, …) or None when no endpoint was involved.
+        raw: text of the service's reply, secrets and phone numbers masked, at most 2,000 characters.
     """
 
     outcome: ClassVar[Outcome] = "not_sent"
@@ -94,11 +90,10 @@ class ConfigurationError(OzonetelError):
 class InvalidLeadError(OzonetelError):
     """A lead that the service would not take; nothing was sent.
 
-    Parameters
-    ----------
-    field: the column or argument that is wrong, in the spelling the caller used.
-    reason: the value's shape and what would be right.
-    row: 1-based number of the row in the caller's input, or None for a single lead.
+    Args:
+        field: the column or argument that is wrong, in the spelling the caller used.
+        reason: the value's shape and what would be right.
+        row: 1-based number of the row in the caller's input, or None for a single lead.
     """
 
     def __init__(self, field: str, reason: str, row: int | None = None, *, endpoint: str | None = None) -> None:
@@ -154,9 +149,8 @@ class CampaignError(OzonetelError):
 class LeadRejectedError(OzonetelError):
     """The service looked at the lead and refused it.
 
-    Parameters
-    ----------
-    field: the argument the service complained about: ``"phone_number"``, ``"priority"``, ``"expiry"``, ….
+    Args:
+        field: the argument the service complained about: ``"phone_number"``, ``"priority"``, ``"expiry"``, ….
     """
 
     outcome = "refused"
@@ -175,9 +169,8 @@ class RequestRejectedError(OzonetelError):
 class RateLimitedError(OzonetelError):
     """The service refused the request for its rate, and the retries are used up.
 
-    Parameters
-    ----------
-    retry_after: seconds the service asked to wait, or None when it did not say.
+    Args:
+        retry_after: seconds the service asked to wait, or None when it did not say.
     """
 
     outcome = "refused"
@@ -213,79 +206,3 @@ class CallbackTimeoutError(OzonetelError):
     """
 
     outcome = "unknown"
-
-
-_DIGITS = re.compile(r"(?<!\d)\+?\d{7,16}(?!\d)")
-# A JSON Web Token, whole or cut off; Generate Token's own answer holds one that nobody knows yet.
-_TOKENS = re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}", re.ASCII)
-# The same with blanks, hyphens or brackets between its groups; a date is none.
-_GROUPS = re.compile(
-    r"(?<![\d-])(?!\d{4}-\d\d-\d\d|\d\d-\d\d-\d{4})\+?\(?\d{2,8}(?:[ \u00a0()-]{1,2}\d{2,8}){1,4}(?!\d)"
-)
-_RAW_LIMIT = 2_000
-
-
-def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Mask what must not leave as text: each of ``secrets`` in any encoding, and what looks like a phone or a token.
-
-    A run of 7 to 16 digits keeps its last three, as do 10 to 16 digits in groups; longer runs (transaction ids) stay
-    whole. The result is cut at 2,000 characters.
-    """
-    for secret in filter(None, secrets):
-        characters = _spellings(secret)
-        text = re.sub("".join(characters), "[secret]", text)
-        if len(text) >= _RAW_LIMIT // 2:
-            text = _mask_cut_end(text, characters)
-    text = _TOKENS.sub("[token]", text)
-    text = _GROUPS.sub(_mask_groups, text)
-    # Cut last: half a number does not look like one any more.
-    return _DIGITS.sub(lambda match: f"[…{match.group()[-3:]}]", text)[:_RAW_LIMIT]
-
-
-def _mask_groups(match: re.Match[str]) -> str:
-    digits = sum(map(str.isdigit, match.group()))
-    return f"[…{match.group()[-3:]}]" if 10 <= digits <= 16 else match.group()
-
-
-@lru_cache(maxsize=64)
-def _spellings(secret: str) -> tuple[str, ...]:
-    """A pattern per character of ``secret`` for what JSON, percent-encoding and HTML may make of it.
-
-    Per character, since encoders differ in what they leave alone: PHP's JSON escapes ``/``, yarl's queries quote ``+``
-    and not ``/``, and some write ``%2f`` where others write ``%2F``.
-    """
-    return tuple(map(_spelling, secret))
-
-
-def _spelling(character: str) -> str:
-    plain = re.escape(character)
-    if character.isalnum():
-        return plain
-    code = ord(character)
-    ways = [
-        # %252F and a doubled backslash: one encoder inside another.
-        "(?i:%(?:25)*" + "%(?:25)*".join(f"{octet:02x}" for octet in character.encode("utf-8", "replace")) + ")",
-        rf"\\+u(?i:{code:04x})",
-        rf"&#(?:0*{code}|(?i:x0*{code:x}));",
-        *(f"&{name};" for name in _HTML_NAMES.get(character, ())),
-        *((r"\+",) if character == " " else ()),
-        rf"\\*{plain}",
-    ]
-    return f"(?:{'|'.join(ways)})"
-
-
-_HTML_NAMES = {'"': ("quot",), "&": ("amp",), "<": ("lt",), ">": ("gt",), "'": ("apos",)}
-
-
-def _mask_cut_end(text: str, characters: tuple[str, ...]) -> str:
-    """Mask the first 4 or more characters of a secret at the very end of a text, where a cut may have left them."""
-    for start in re.finditer("".join(characters[:4]), text):
-        position = start.end()
-        for character in characters[4:]:
-            match = re.compile(character).match(text, position)
-            if match is None:
-                break
-            position = match.end()
-        if position == len(text):
-            return text[: start.start()] + "[secret]"
-    return text

@@ -35,18 +35,17 @@ class _Phone(Struct, frozen=True):
 class Lead(_Phone, frozen=True, kw_only=True):
     """One person to be called.
 
-    Parameters
-    ----------
-    phone_number: 3 to 16 digits with an optional leading ``+`` (Add Campaign Data, error table).
-    name: letters, digits, ``_``, blank and ``( ) . + $ % - :`` (Bulk V4, "Name field validation").
-    priority: 0 to 99; larger is dialled sooner; the service takes 1 when it is left out.
-    expiry: last moment at which the lead is worth a call. An aware datetime is converted to the client's time
-        zone, a naive one is taken as being in it, a date stays a date; text must be ``YYYY-MM-DD`` or
-        ``YYYY-MM-DD HH:MM:SS``.
-    agent_id: the agent, needed in agent-wise campaigns.
-    skill: the skill, needed in skill-wise campaigns.
-    scheduled_time: when to dial; needed by ``schedule_leads`` and refused by every other call.
-    extra: further columns that the campaign's mapping knows, by their service names.
+    Args:
+        phone_number: 3 to 16 digits with an optional leading ``+`` (Add Campaign Data, error table).
+        name: letters, digits, ``_``, blank and ``( ) . + $ % - :`` (Bulk V4, "Name field validation").
+        priority: 0 to 99; larger is dialled sooner; the service takes 1 when it is left out.
+        expiry: last moment at which the lead is worth a call. An aware datetime is converted to the client's time
+            timezone, a naive one is taken as being in it, a date stays a date; text must be ``YYYY-MM-DD`` or
+            ``YYYY-MM-DD HH:MM:SS``.
+        agent_id: the agent, needed in agent-wise campaigns.
+        skill: the skill, needed in skill-wise campaigns.
+        scheduled_time: when to dial; needed by ``schedule_leads`` and refused by every other call.
+        extra: further columns that the campaign's mapping knows, by their service names.
     """
 
     name: str | None = None
@@ -73,11 +72,10 @@ Row: TypeAlias = Lead | Mapping[str, Cell] | Sequence[Cell]
 class LeadReceipt(Struct, frozen=True):
     """The service's answer to one lead.
 
-    Parameters
-    ----------
-    outcome: ``"accepted"``, or ``"duplicate"`` when the number was in the campaign and was left alone.
-    message: the service's text.
-    raw: the reply's body as text.
+    Attributes:
+        outcome: ``"accepted"``, or ``"duplicate"`` when the number was in the campaign and was left alone.
+        message: the service's text.
+        raw: the reply's body as text.
     """
 
     outcome: Literal["accepted", "duplicate"]
@@ -94,10 +92,9 @@ class LeadReceipt(Struct, frozen=True):
 class BatchReceipt(Struct, frozen=True):
     """A bulk request that the service has queued; whether each row gets in is told later by the callback.
 
-    Parameters
-    ----------
-    transaction_id: opaque text of 24 or 25 digits.
-    rows: rows in the request.
+    Attributes:
+        transaction_id: opaque text of 24 or 25 digits.
+        rows: rows in the request.
     """
 
     transaction_id: str
@@ -113,11 +110,10 @@ class ExportReceipt(Struct, frozen=True):
 class InvalidRow(Struct, frozen=True):
     """A row that was not sent.
 
-    Parameters
-    ----------
-    row: 1-based number among the rows handed in.
-    field: the column that is wrong.
-    reason: the value's shape and what would be right; never the value.
+    Attributes:
+        row: 1-based number among the rows handed in.
+        field: the column that is wrong.
+        reason: the value's shape and what would be right; never the value.
     """
 
     row: int
@@ -128,11 +124,10 @@ class InvalidRow(Struct, frozen=True):
 class ScheduleResult(Struct, frozen=True):
     """What became of one row of ``schedule_leads``.
 
-    Parameters
-    ----------
-    row: 1-based number among the rows handed in.
-    outcome: ``"accepted"``, ``"invalid"`` (not sent), ``"refused"`` (by the service, or never sent), ``"unknown"``.
-    message: the service's text, or the reason.
+    Attributes:
+        row: 1-based number among the rows handed in.
+        outcome: ``"accepted"``, ``"invalid"`` (not sent), ``"refused"`` (by the service, or never sent), ``"unknown"``.
+        message: the service's text, or the reason.
     """
 
     row: int
@@ -153,17 +148,16 @@ class ScheduleReport(Struct, frozen=True):
 class BatchResult(Struct, frozen=True):
     """What became of one bulk request of an upload.
 
-    Parameters
-    ----------
-    index: 0-based number of the batch.
-    first_row, last_row: 1-based numbers of its first and last row among the rows handed in; the rows between that
-        were invalid are not part of it.
-    rows: rows in the request.
-    outcome: ``"accepted"`` (queued by the service), ``"refused"``, ``"not_sent"`` or ``"unknown"``.
-    transaction_id: the service's ticket when accepted, else None.
-    error: the error's class and text, else None.
-    verdict: what the callback said, when it told of a failed job or its counts cannot be believed, else None; phone
-        numbers are masked.
+    Attributes:
+        index: 0-based number of the batch.
+        first_row, last_row: 1-based numbers of its first and last row among the rows handed in; the rows between that
+            were invalid are not part of it.
+        rows: rows in the request.
+        outcome: ``"accepted"`` (queued by the service), ``"refused"``, ``"not_sent"`` or ``"unknown"``.
+        transaction_id: the service's ticket when accepted, else None.
+        error: the error's class and text, else None.
+        verdict: what the callback said, when it told of a failed job or its counts cannot be believed, else None; phone
+            numbers are masked.
     """
 
     index: int
@@ -179,13 +173,12 @@ class BatchResult(Struct, frozen=True):
 class FailedLead(Struct, frozen=True):
     """A row that was sent and that the service did not add.
 
-    Parameters
-    ----------
-    row: 1-based number among the rows handed in; None when it cannot be told.
-    lead: the row as it was sent, by the service's column names; empty without ``row``.
-    reason: the service's text, None when it gave none.
-    how: how the row was found; see ``Match``.
-    phone: the number as the service wrote it.
+    Attributes:
+        row: 1-based number among the rows handed in; None when it cannot be told.
+        lead: the row as it was sent, by the service's column names; empty without ``row``.
+        reason: the service's text, None when it gave none.
+        how: how the row was found; see ``Match``.
+        phone: the number as the service wrote it.
     """
 
     row: int | None
@@ -207,30 +200,29 @@ class UploadReport(Struct, kw_only=True):
     ``rows_read == rows_accepted + rows_invalid + rows_refused + rows_unknown`` holds at every moment: a row is
     counted as read when its fate is known, and as in flight between the two.
 
-    Parameters
-    ----------
-    campaign: the campaign.
-    rows_read: rows whose fate is known.
-    rows_accepted: rows in requests that the service has queued.
-    rows_invalid: rows that were not sent because of what they hold.
-    rows_refused: rows known not to have been applied: refused by the service, or taken in but not sent because
-        the upload stopped.
-    rows_unknown: rows in requests that may or may not have been applied.
-    rows_in_flight: rows taken from the input whose fate is not known yet; 0 at the end.
-    batches: one record per request.
-    invalid_sample: the first 20 invalid rows; all of them go to ``rejects=``.
-    requests: requests that reached the wire, repeats of refused ones included.
-    worst_window: most requests that were started within any one window of the bulk limit.
-    elapsed: seconds.
-    stopped_by: why the upload ended before its input did (a refusal that every further batch would meet, no
-        connection, or cancellation), else None.
-    batches_settled: batches whose callback has come. Callbacks count only in uploads with a journal.
-    batches_overdue: batches that wait for their callback still.
-    batches_failed: settled batches whose job failed as a whole; ``BatchResult.verdict`` has the service's text.
-    rows_added, rows_not_added: rows that the service says it has added, and has not, in the settled batches; numbers
-        that were in the campaign already are among the latter.
-    rows_without_verdict: all other rows of settled batches: the callback's counts are missing, or do not add up to the
-        rows sent.
+    Attributes:
+        campaign: the campaign.
+        rows_read: rows whose fate is known.
+        rows_accepted: rows in requests that the service has queued.
+        rows_invalid: rows that were not sent because of what they hold.
+        rows_refused: rows known not to have been applied: refused by the service, or taken in but not sent because
+            the upload stopped.
+        rows_unknown: rows in requests that may or may not have been applied.
+        rows_in_flight: rows taken from the input whose fate is not known yet; 0 at the end.
+        batches: one record per request.
+        invalid_sample: the first 20 invalid rows; all of them go to ``rejects=``.
+        requests: requests that reached the wire, repeats of refused ones included.
+        worst_window: most requests that were started within any one window of the bulk limit.
+        elapsed: seconds.
+        stopped_by: why the upload ended before its input did (a refusal that every further batch would meet, no
+            connection, or cancellation), else None.
+        batches_settled: batches whose callback has come. Callbacks count only in uploads with a journal.
+        batches_overdue: batches that wait for their callback still.
+        batches_failed: settled batches whose job failed as a whole; ``BatchResult.verdict`` has the service's text.
+        rows_added, rows_not_added: rows that the service says it has added, and has not, in the settled batches;
+            numbers that were in the campaign already are among the latter.
+        rows_unreported: all other rows of settled batches: the callback's counts are missing, or do not add up to
+            the rows sent.
     """
 
     campaign: str
@@ -252,15 +244,14 @@ class UploadReport(Struct, kw_only=True):
     rows_not_added: int = 0
     read_failed: Callable[[], Iterator[FailedLead]] | None = None
     batches_failed: int = 0
-    rows_without_verdict: int = 0
+    rows_unreported: int = 0
 
     def failed_rows(self) -> Iterator[FailedLead]:
         """The rows that were sent and that the service did not add, as far as its lists have been fetched.
 
-        Raises
-        ------
-        ConfigurationError: the upload had no journal.
-        JournalError: the journal cannot be read.
+        Raises:
+            ConfigurationError: the upload had no journal.
+            JournalError: the journal cannot be read.
         """
         if self.read_failed is None:
             raise ConfigurationError("failed_rows() needs an upload with journal= and callback_url=")

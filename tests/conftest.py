@@ -142,9 +142,8 @@ async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> b
 class RawServer:
     """A server below HTTP: it does what ``script`` says to one request after the other, and counts.
 
-    Parameters
-    ----------
-    script: what to do with each request, whatever connection it comes on; the last one goes for all further ones.
+    Args:
+        script: what to do with each request, whatever connection it comes on; the last one goes for all further ones.
     """
 
     def __init__(self, *script: Behaviour) -> None:

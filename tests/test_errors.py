@@ -34,8 +34,8 @@ from ozonetel_async.errors import (
     QueueTimeoutError,
     RateLimitedError,
     RequestRejectedError,
-    redact,
 )
+from ozonetel_async.masking import redact
 
 # The contract: what each class says about the lead. Written out here, not taken from the module.
 OUTCOMES: dict[type[OzonetelError], str] = {

@@ -6,12 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import TypeAlias, cast
 
-from .incoming import (
-    ALLOW,
-    REASONS,
-    BodyError,
-    Incoming,
-)
+from .incoming import ALLOW, REASONS, BodyError, Incoming
 
 __all__ = ["CallbackApp"]
 
@@ -24,9 +19,8 @@ _Send: TypeAlias = Callable[[_Message], Awaitable[None]]
 class CallbackApp:
     """An object rather than a function, since servers tell an ASGI 3 app by its ``__call__``.
 
-    Parameters
-    ----------
-    receive: takes a callback in and gives the status to answer with.
+    Args:
+        receive: takes a callback in and gives the status to answer with.
     """
 
     def __init__(self, receive: Callable[[Incoming], Awaitable[int]]) -> None:

@@ -155,10 +155,9 @@ def shape_of(value: object) -> str:
 def read_fields(body: object, content_type: object, max_bytes: int) -> dict[str, object]:
     """The fields of a callback, wrappers removed; each is text, a bool, None, or a nested value that is kept.
 
-    Raises
-    ------
-    CallbackError: too long, not UTF-8, no object in it, an ambiguous or oversized one.
-    RecursionError: nested deeper than the interpreter reads.
+    Raises:
+        CallbackError: too long, not UTF-8, no object in it, an ambiguous or oversized one.
+        RecursionError: nested deeper than the interpreter reads.
     """
     if not isinstance(body, bytes | bytearray) or len(body) > max_bytes:
         size = f" of {len(body):,} bytes" if isinstance(body, bytes | bytearray) else ""

@@ -32,11 +32,10 @@ class BodyError(Exception):
 class Incoming(Struct, frozen=True, kw_only=True):
     """A request whose body is still to be read.
 
-    Parameters
-    ----------
-    method, path, query: of the request line; path and query raw or percent-decoded.
-    content_type, content_length, encoding: headers, empty when there is none.
-    chunks: the body as it arrives; raises ``BodyError`` when it breaks off.
+    Attributes:
+        method, path, query: of the request line; path and query raw or percent-decoded.
+        content_type, content_length, encoding: headers, empty when there is none.
+        chunks: the body as it arrives; raises ``BodyError`` when it breaks off.
     """
 
     method: str

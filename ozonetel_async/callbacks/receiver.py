@@ -21,20 +21,14 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ..config import DEFAULT_TIMEZONE, timezone_named
 from ..errors import CallbackError, ConfigurationError, JournalError
-from ..journal.settlement import token_of
 from .adapters import CallbackApp
-from .incoming import (
-    ALLOW,
-    METHODS,
-    REASONS,
-    BodyError,
-    Incoming,
-)
+from .incoming import ALLOW, METHODS, REASONS, BodyError, Incoming
 from .results import parse_callback
-from .waiting import CallbackResult, Expectation, Expectations
+from .url_tokens import url_token
+from .waiting import CallbackResult, PendingCallback, PendingCallbacks
 
 if TYPE_CHECKING:
     # aiohttp.web takes 40 ms to import, and only those who mount the handler need it; they have imported it.
@@ -61,67 +55,59 @@ class CallbackSink(Protocol):
 class CallbackReceiver:
     """Checks callbacks and hands them to sinks; usable from one event loop.
 
-    Parameters
-    ----------
-    *sinks: asked in this order until one knows the token; ``expect`` comes before them. They stay the caller's to
-        close.
-    zone: IANA name of the platform's zone, in which the service writes times.
-    max_bytes: longest body, or query in its place.
-    timeout: most seconds for a body to arrive.
+    Args:
+        *sinks: asked in this order until one knows the token; ``expect`` comes before them. They stay the caller's to
+            close.
+        timezone: IANA name of the platform's zone, in which the service writes times.
+        max_bytes: longest body, or query in its place.
+        timeout: most seconds for a body to arrive.
 
-    Raises
-    ------
-    ConfigurationError: one of them is not that.
+    Raises:
+        ConfigurationError: one of them is not that.
     """
 
     def __init__(
-        self, *sinks: CallbackSink, zone: str = "Asia/Kolkata", max_bytes: int = 65_536, timeout: float = 10.0
+        self, *sinks: CallbackSink, timezone: str = DEFAULT_TIMEZONE, max_bytes: int = 65_536, timeout: float = 10.0
     ) -> None:
-        try:
-            self._zone = ZoneInfo(zone)
-        except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-            raise ConfigurationError(f"zone must be an IANA name such as 'Asia/Kolkata', got {zone!r}") from None
+        self._timezone = timezone_named(timezone)
         if not (isinstance(max_bytes, int) and max_bytes > 0):
             raise ConfigurationError(f"max_bytes must be a whole number above zero, got {max_bytes!r}")
         if not (isinstance(timeout, int | float) and 0 < timeout < float("inf")):
             raise ConfigurationError(f"timeout must be more than zero seconds, got {timeout!r}")
-        self._expectations = Expectations()
+        self._expectations = PendingCallbacks()
         self._sinks: tuple[CallbackSink, ...] = (self._expectations, *sinks)
         self._max_bytes = max_bytes
         self._timeout = timeout
         self.asgi = CallbackApp(self.receive)
         """An ASGI 3 app, for ``app.mount(path, receiver.asgi)`` or as an app of its own."""
 
-    def expect(self, token: str) -> Expectation:
+    def expect(self, token: str) -> PendingCallback:
         """Begin to keep callbacks that bear ``token``, for whoever waits for them in this process.
 
         Call it before the request goes out, and close what it returns::
 
             token = new_token()
             with receiver.expect(token) as expectation:
-                await client.add_batch(..., callback_url=callback_url("https://me.example/ozonetel", token))
+                await client.add_batch(..., callback_url=add_token("https://me.example/ozonetel", token))
                 result = await expectation.get(timeout=300)
 
-        Raises
-        ------
-        ConfigurationError: the token is not from ``new_token``, or is expected already.
+        Raises:
+            ConfigurationError: the token is not from ``new_token``, or is expected already.
         """
         return self._expectations.expect(token)
 
     async def handle(self, path: str, query: str = "", content_type: str = "", body: bytes = b"") -> int:
         """Take in one callback, for frameworks of other kinds; never raises but for cancellation.
 
-        Parameters
-        ----------
-        path, query: of the request, raw or percent-decoded; one of them has the token.
-        content_type: the header, empty when there is none.
-        body: as received, unpacked.
+        Args:
+            path, query: of the request, raw or percent-decoded; one of them has the token.
+            content_type: the header, empty when there is none.
+            body: as received, unpacked.
 
-        Returns
-        -------
-        The HTTP status to answer with, as told at the top of this module.
+        Returns:
+            The HTTP status to answer with, as told at the top of this module.
         """
-        token = token_of(path, query)
+        token = url_token(path, query)
         if token is None:
             return 404
         if not body:
@@ -130,7 +116,7 @@ class CallbackReceiver:
             return 413
         try:
             # Read before anybody looks at the token, so that the answer to nonsense does not tell whether it is known.
-            result = parse_callback(body, content_type, zone=self._zone, max_bytes=self._max_bytes)
+            result = parse_callback(body, content_type, timezone=self._timezone, max_bytes=self._max_bytes)
         except CallbackError as error:
             _log.warning("a callback was refused: %s", error)
             return 400
@@ -154,7 +140,7 @@ class CallbackReceiver:
             return 405
         if incoming.encoding.strip().lower() not in ("", "identity"):
             return 415
-        if token_of(incoming.path, incoming.query) is None:
+        if url_token(incoming.path, incoming.query) is None:
             return 404
         try:
             async with asyncio.timeout(self._timeout):

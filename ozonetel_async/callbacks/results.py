@@ -16,14 +16,9 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from ..errors import CallbackError, ConfigurationError, redact
-from .bodies import (
-    EXPECTED,
-    ID_FIELDS,
-    fold,
-    read_fields,
-    shape_of,
-)
+from ..errors import CallbackError, ConfigurationError
+from ..masking import redact
+from .bodies import EXPECTED, ID_FIELDS, fold, read_fields, shape_of
 
 __all__ = ["ExportResult", "JobResult", "SecretUrl", "parse_callback", "split_url"]
 
@@ -49,9 +44,8 @@ class SecretUrl:
 
     ``repr`` and ``str`` show host and path. It cannot be pickled; a journal stores ``reveal()``.
 
-    Raises
-    ------
-    CallbackError: not an http or https URL of printable ASCII, or one with a user name before the host.
+    Raises:
+        CallbackError: not an http or https URL of printable ASCII, or one with a user name before the host.
     """
 
     __slots__ = ("_text", "host", "path", "scheme")
@@ -94,15 +88,14 @@ class SecretUrl:
 class JobResult(Struct, frozen=True):
     """The service's verdict on one bulk request (Bulk V4, "Callback Url response").
 
-    Parameters
-    ----------
-    transaction_id: as in the answer to the request, exact text.
-    succeeded: whether the job ran. It says nothing of the rows: the documented sample is a success with 4 of 6
-        rows failed, so read the counts.
-    total, processed, not_processed: rows; None when the service left the count out or masked it.
-    failed_file: link to the rows that failed, valid for 24 hours; None when there is none.
-    message: the service's text, at most 500 characters.
-    started, ended: aware, in the platform's zone; None when missing or not a date.
+    Attributes:
+        transaction_id: as in the answer to the request, exact text.
+        succeeded: whether the job ran. It says nothing of the rows: the documented sample is a success with 4 of 6
+            rows failed, so read the counts.
+        total, processed, not_processed: rows; None when the service left the count out or masked it.
+        failed_file: link to the rows that failed, valid for 24 hours; None when there is none.
+        message: the service's text, at most 500 characters.
+        started, ended: aware, in the platform's zone; None when missing or not a date.
     """
 
     transaction_id: str
@@ -128,13 +121,13 @@ class JobResult(Struct, frozen=True):
 class ExportResult(Struct, frozen=True):
     """What came for a dial-status export; its body is not documented, so all of it is kept.
 
-    Parameters
-    ----------
-    unique_id: as in the answer to the request; empty when the body had none (then only the token tells whose it is).
-    succeeded: by the status word; without one, whether there is a link.
-    message: the service's text, at most 500 characters.
-    link: the one http or https link in the body; None when there is none, or several and none is named as a file.
-    fields: every field as text, by the name it came with; nested values as JSON text.
+    Attributes:
+        unique_id: as in the answer to the request; empty when the body had none (then only the token tells whose it
+            is).
+        succeeded: by the status word; without one, whether there is a link.
+        message: the service's text, at most 500 characters.
+        link: the one http or https link in the body; None when there is none, or several and none is named as a file.
+        fields: every field as text, by the name it came with; nested values as JSON text.
     """
 
     unique_id: str
@@ -201,12 +194,12 @@ class _Fields:
         text = _encodable(self.text("message") or "")[:_MESSAGE_LIMIT]
         return "".join(char if char.isprintable() else " " for char in text)
 
-    def moment(self, name: str, zone: ZoneInfo) -> datetime | None:
+    def moment(self, name: str, timezone: ZoneInfo) -> datetime | None:
         match = _DATE.fullmatch(self.text(name) or "")
         try:
             moment = datetime.fromisoformat(f"{match[1]} {match[2]}") if match else None
             # Two independent time stamps of the page's samples put offset-less times in the platform's zone.
-            return moment and (moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone))
+            return moment and (moment.astimezone(timezone) if moment.tzinfo else moment.replace(tzinfo=timezone))
         except ValueError:
             return None
 
@@ -231,7 +224,7 @@ def _encodable(value: object) -> str:
 
 
 def parse_callback(
-    body: bytes, content_type: str = "", *, zone: ZoneInfo, max_bytes: int = 65_536
+    body: bytes, content_type: str = "", *, timezone: ZoneInfo, max_bytes: int = 65_536
 ) -> JobResult | ExportResult:
     """Read a callback's body in any of the shapes that the documentation shows or implies.
 
@@ -239,28 +232,25 @@ def parse_callback(
     field ``data`` (urlencoded or multipart), and the bare object, each with or without a BOM or a text before it.
     The body's content decides; ``content_type`` only helps to find a multipart boundary.
 
-    Parameters
-    ----------
-    body: as received.
-    content_type: the request's header, empty when there was none.
-    zone: the platform's zone, in which times without offset are read.
-    max_bytes: a longer body is refused unread.
+    Args:
+        body: as received.
+        content_type: the request's header, empty when there was none.
+        timezone: the platform's zone, in which times without offset are read.
+        max_bytes: a longer body is refused unread.
 
-    Returns
-    -------
-    A ``JobResult`` when there is a transaction id, else an ``ExportResult``.
+    Returns:
+        A ``JobResult`` when there is a transaction id, else an ``ExportResult``.
 
-    Raises
-    ------
-    CallbackError: everything else, whatever the bytes.
+    Raises:
+        CallbackError: everything else, whatever the bytes.
     """
     try:
-        return _result(read_fields(body, content_type, max_bytes), zone)
+        return _result(read_fields(body, content_type, max_bytes), timezone)
     except RecursionError:
         raise CallbackError("the callback is nested too deeply") from None
 
 
-def _result(raw: dict[str, object], zone: ZoneInfo) -> JobResult | ExportResult:
+def _result(raw: dict[str, object], timezone: ZoneInfo) -> JobResult | ExportResult:
     fields = _Fields(raw)
     transaction_id = fields.identifier("transactionid")
     verdict = fields.verdict()
@@ -279,8 +269,8 @@ def _result(raw: dict[str, object], zone: ZoneInfo) -> JobResult | ExportResult:
         not_processed=not_processed,
         failed_file=fields.link("failedfilepath"),
         message=fields.message(),
-        started=fields.moment("startdatetime", zone),
-        ended=fields.moment("enddatetime", zone),
+        started=fields.moment("startdatetime", timezone),
+        ended=fields.moment("enddatetime", timezone),
     )
 
 

@@ -11,10 +11,10 @@ from typing import Final, Self, TypeAlias
 from weakref import WeakValueDictionary
 
 from ..errors import CallbackTimeoutError, ConfigurationError
-from ..journal.settlement import token_of, verify
 from .results import ExportResult, JobResult
+from .url_tokens import url_token, verify
 
-__all__ = ["CallbackResult", "Expectation", "Expectations"]
+__all__ = ["CallbackResult", "PendingCallback", "PendingCallbacks"]
 
 CallbackResult: TypeAlias = JobResult | ExportResult
 
@@ -24,14 +24,14 @@ _HELD_LIMIT: Final = 32
 _ANSWERED_LIMIT: Final = 1_024
 
 
-class Expectation:
+class PendingCallback:
     """A place for the callbacks that bear one token; a context manager, or closed by ``close``.
 
     What comes between its making and ``get`` is kept, so a callback that is faster than the answer to its request is
     not lost. Used from one event loop, that of the receiver.
     """
 
-    def __init__(self, owner: Expectations, token: str) -> None:
+    def __init__(self, owner: PendingCallbacks, token: str) -> None:
         self._owner = owner
         self._token = token
         self._results: list[CallbackResult] = []
@@ -52,13 +52,11 @@ class Expectation:
     async def get(self, timeout: float | None = None) -> CallbackResult:  # noqa: ASYNC109 - the caller's patience
         """The next callback, the first one first. Exact repeats are left out.
 
-        Parameters
-        ----------
-        timeout: most seconds to wait; None waits without bound.
+        Args:
+            timeout: most seconds to wait; None waits without bound.
 
-        Raises
-        ------
-        CallbackTimeoutError: none came.
+        Raises:
+            CallbackTimeoutError: none came.
         """
         with suppress(TimeoutError):  # told below, without a second exception behind it
             async with asyncio.timeout(timeout):
@@ -78,34 +76,33 @@ class Expectation:
         return True
 
 
-class Expectations:
+class PendingCallbacks:
     """The open expectations of a receiver, a sink like any other.
 
     Holds as many entries as there are open expectations: one that is dropped without being closed goes by itself.
     """
 
     def __init__(self) -> None:
-        self._open: WeakValueDictionary[bytes, Expectation] = WeakValueDictionary()
+        self._open: WeakValueDictionary[bytes, PendingCallback] = WeakValueDictionary()
         self._answered: OrderedDict[bytes, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def expect(self, token: str) -> Expectation:
+    def expect(self, token: str) -> PendingCallback:
         """Begin to keep callbacks that bear ``token``; to be called before the request goes out.
 
-        Raises
-        ------
-        ConfigurationError: the token is not from ``new_token``, or is expected already.
+        Raises:
+            ConfigurationError: the token is not from ``new_token``, or is expected already.
         """
-        if token_of(f"/{token}") != token:
+        if url_token(f"/{token}") != token:
             raise ConfigurationError(
                 "a token to expect must come from new_token(); the receiver would not find another"
             )
         key = _key(token)
         if key in self._open:
             raise ConfigurationError("this token is expected already; each request needs a token of its own")
-        expectation = self._open[key] = Expectation(self, token)
+        expectation = self._open[key] = PendingCallback(self, token)
         return expectation
 
     async def deliver(self, token: str, result: CallbackResult) -> bool:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import re
+from typing import Final, Literal
 
+from ..config import DEFAULT_TIMEZONE, Limits, RateLimit
 from ..errors import ConfigurationError
 from ..rows.csv_file import CsvRows, read_csv
 from ..rows.rejects import is_same_file
 
-__all__ = ["add_file_arguments", "check_other_files", "open_rows"]
+__all__ = [
+    "add_file_arguments",
+    "add_link_arguments",
+    "add_output_arguments",
+    "add_service_arguments",
+    "check_other_files",
+    "limit_of",
+    "open_rows",
+]
 
 
 def add_file_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,3 +60,66 @@ def check_other_files(option: str, path: str | None, precious: dict[str, str | N
     for name, other in precious.items():
         if path is not None and other is not None and is_same_file(path, other):
             raise ConfigurationError(f"{option} names the {name}, which would be overwritten; name another one")
+
+
+_Endpoint = Literal["bulk", "schedule", "dial_status"]
+
+
+_SIMULATED_SECONDS: Final = 2.0
+
+
+def add_output_arguments(parser: argparse.ArgumentParser, *, progress: bool = True) -> None:
+    """Declare ``--json`` and ``--quiet``."""
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    if progress:
+        parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def add_service_arguments(parser: argparse.ArgumentParser, endpoint: _Endpoint) -> None:
+    """Declare how to reach the service, and the limit of ``endpoint``."""
+    limit: RateLimit = getattr(Limits(), endpoint)
+    service = parser.add_argument_group("the service")
+    service.add_argument("--simulate", action="store_true", help="use a simulator instead; needs no account")
+    service.add_argument("--base-url", help="host of the API; default: OZONETEL_BASE_URL, else the domestic host")
+    service.add_argument("--username", help="user name of the account; default: OZONETEL_USERNAME")
+    service.add_argument(
+        "--auth", choices=("basic", "token"), default="basic", help='as the account\'s setting "API Authentication"'
+    )
+    service.add_argument("--timezone", default=DEFAULT_TIMEZONE, help="the platform's zone (default: %(default)s)")
+    service.add_argument(
+        "--limit",
+        type=_rate_limit,
+        metavar="N/SECONDS",
+        help=f"requests in any so many seconds (default: {limit.requests}/{limit.per:g}; "
+        f"{limit.requests}/{_SIMULATED_SECONDS:g} with --simulate)",
+    )
+    parser.set_defaults(endpoint=endpoint)
+
+
+def add_link_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare from where files may be fetched."""
+    parser.add_argument(
+        "--link-host",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="fetch files from this host too, beside the one the service documents; "
+        '"localhost" for those of "ozonetel simulate"; repeatable',
+    )
+
+
+def _rate_limit(text: str) -> RateLimit:
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6}(?:\.\d{1,6})?)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError("must look like 5/60: requests, a slash, seconds")
+    try:
+        return RateLimit(int(found.group(1)), float(found.group(2)))
+    except ConfigurationError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def limit_of(args: argparse.Namespace) -> RateLimit:
+    """The limit of the command's endpoint."""
+    given: RateLimit | None = args.limit
+    default: RateLimit = getattr(Limits(), args.endpoint)
+    return given or (RateLimit(default.requests, _SIMULATED_SECONDS) if args.simulate else default)

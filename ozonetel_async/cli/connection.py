@@ -4,92 +4,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import re
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from ..client.client import OzonetelClient
-from ..config import Limits, RateLimit
+from ..config import Limits
 from ..downloads.links import S3_HOST, LinkPolicy
 from ..errors import ConfigurationError
-from .commands.simulate import start
+from .arguments import limit_of
 
 if TYPE_CHECKING:
     from ..testing import Simulator
 
-__all__ = [
-    "add_link_arguments",
-    "add_output_arguments",
-    "add_service_arguments",
-    "connect",
-    "limit_of",
-    "link_policy",
-    "simulated",
-]
+if TYPE_CHECKING:
+    from ..testing import Simulator
 
-_Endpoint = Literal["bulk", "schedule", "dial_status"]
-_TIMEZONE: Final = "Asia/Kolkata"
-_SIMULATED_SECONDS: Final = 2.0
+__all__ = ["connect", "link_policy", "simulated", "start"]
+
 _THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1"})
-
-
-def add_output_arguments(parser: argparse.ArgumentParser, *, progress: bool = True) -> None:
-    """Declare ``--json`` and ``--quiet``."""
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    if progress:
-        parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
-
-
-def add_service_arguments(parser: argparse.ArgumentParser, endpoint: _Endpoint) -> None:
-    """Declare how to reach the service, and the limit of ``endpoint``."""
-    limit: RateLimit = getattr(Limits(), endpoint)
-    service = parser.add_argument_group("the service")
-    service.add_argument("--simulate", action="store_true", help="use a simulator instead; needs no account")
-    service.add_argument("--base-url", help="host of the API; default: OZONETEL_BASE_URL, else the domestic host")
-    service.add_argument("--username", help="user name of the account; default: OZONETEL_USERNAME")
-    service.add_argument(
-        "--auth", choices=("basic", "token"), default="basic", help='as the account\'s setting "API Authentication"'
-    )
-    service.add_argument("--timezone", default=_TIMEZONE, help="the platform's zone (default: %(default)s)")
-    service.add_argument(
-        "--limit",
-        type=_rate_limit,
-        metavar="N/SECONDS",
-        help=f"requests in any so many seconds (default: {limit.requests}/{limit.per:g}; "
-        f"{limit.requests}/{_SIMULATED_SECONDS:g} with --simulate)",
-    )
-    parser.set_defaults(endpoint=endpoint)
-
-
-def add_link_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare from where files may be fetched."""
-    parser.add_argument(
-        "--link-host",
-        action="append",
-        default=[],
-        metavar="HOST",
-        help="fetch files from this host too, beside the one the service documents; "
-        '"localhost" for those of "ozonetel simulate"; repeatable',
-    )
-
-
-def _rate_limit(text: str) -> RateLimit:
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6}(?:\.\d{1,6})?)", text)
-    if found is None:
-        raise argparse.ArgumentTypeError("must look like 5/60: requests, a slash, seconds")
-    try:
-        return RateLimit(int(found.group(1)), float(found.group(2)))
-    except ConfigurationError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def limit_of(args: argparse.Namespace) -> RateLimit:
-    """The limit of the command's endpoint."""
-    given: RateLimit | None = args.limit
-    default: RateLimit = getattr(Limits(), args.endpoint)
-    return given or (RateLimit(default.requests, _SIMULATED_SECONDS) if args.simulate else default)
 
 
 def link_policy(args: argparse.Namespace) -> LinkPolicy:
@@ -155,3 +89,12 @@ async def simulated(
         yield simulator
     finally:
         await simulator.close()
+
+
+async def start(simulator: Simulator) -> None:
+    """Have a simulator listen; a port that is taken is the user's mistake."""
+    try:
+        await simulator.start()
+    except OSError as error:
+        where = f"{simulator.settings.host}:{simulator.settings.port}"
+        raise ConfigurationError(f"cannot listen on {where}: {error.strerror or error}") from None

@@ -88,9 +88,8 @@ class _Discreet(logging.LoggerAdapter[logging.Logger]):
 async def listening(where: Address, receiver: CallbackReceiver, seen: Counter[int] | None = None) -> AsyncIterator[str]:
     """Serve ``receiver`` under every path; gives the URL of its root.
 
-    Parameters
-    ----------
-    seen: counts the answers by their status.
+    Args:
+        seen: counts the answers by their status.
     """
     from aiohttp import web
 

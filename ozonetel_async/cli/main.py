@@ -16,20 +16,9 @@ from typing import NoReturn
 
 from msgspec import Struct
 
-from ..errors import (
-    ConfigurationError,
-    InvalidLeadError,
-    JournalError,
-    OzonetelError,
-)
+from ..errors import ConfigurationError, InvalidLeadError, JournalError, OzonetelError
 from .commands import demo, dial_status, failed_rows, receive, resume, schedule, simulate, status, upload, upload_job
-from .screen import (
-    Exit,
-    OutputError,
-    Screen,
-    StdoutError,
-    streams,
-)
+from .screen import Exit, OutputError, Screen, StdoutError, streams
 from .signals import cancel_on_signals
 
 __all__ = ["COMMANDS", "Command", "main", "make_parser"]
@@ -38,13 +27,12 @@ __all__ = ["COMMANDS", "Command", "main", "make_parser"]
 class Command(Struct, frozen=True):
     """One subcommand.
 
-    Parameters
-    ----------
-    name: what the user types.
-    summary: one line for the list of commands.
-    add_arguments: declares its arguments.
-    run: does it; returns the exit code. Interruption arrives as ``asyncio.CancelledError``.
-    keys: of the object that ``--json`` prints, with what they hold.
+    Attributes:
+        name: what the user types.
+        summary: one line for the list of commands.
+        add_arguments: declares its arguments.
+        run: does it; returns the exit code. Interruption arrives as ``asyncio.CancelledError``.
+        keys: of the object that ``--json`` prints, with what they hold.
     """
 
     name: str
@@ -188,9 +176,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code.
 
-    Parameters
-    ----------
-    argv: the arguments, by default those of the process.
+    Args:
+        argv: the arguments, by default those of the process.
     """
     args = make_parser().parse_args(argv)
     # What the library would log, the report tells.

@@ -58,11 +58,10 @@ def _count_lines(read: Callable[[int], bytes], most: int) -> int:
 def seconds_left(requests: int, queue: QueueFigures, limit: RateLimit) -> float:
     """Least seconds until the last of so many further requests can start.
 
-    Parameters
-    ----------
-    requests: requests that have no slot yet.
-    queue: the live figures of their queue.
-    limit: its limit; ``limit.requests`` of them fit into ``limit.per`` seconds.
+    Args:
+        requests: requests that have no slot yet.
+        queue: the live figures of their queue.
+        limit: its limit; ``limit.requests`` of them fit into ``limit.per`` seconds.
     """
     late = requests - queue.free
     if late <= 0:
@@ -73,17 +72,15 @@ def seconds_left(requests: int, queue: QueueFigures, limit: RateLimit) -> float:
 class Watcher:
     """Runs an upload and shows where it stands.
 
-    Parameters
-    ----------
-    meter: what shows it.
-    queue, limit: the bulk queue and its rate limit.
-    total: rows in the input, None when nobody knows.
-    exact: whether ``total`` is more than an estimate.
-    earlier: what earlier runs have done, shown until the upload has caught up with it.
+    Args:
+        meter: what shows it.
+        queue, limit: the bulk queue and its rate limit.
+        total: rows in the input, None when nobody knows.
+        exact: whether ``total`` is more than an estimate.
+        earlier: what earlier runs have done, shown until the upload has caught up with it.
 
-    Attributes
-    ----------
-    report: the upload's report, live or final; None before there was one.
+    Attributes:
+        report: the upload's report, live or final; None before there was one.
     """
 
     def __init__(

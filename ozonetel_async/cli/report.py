@@ -11,7 +11,7 @@ from ..config import RateLimit
 from ..models import UploadReport
 from .screen import Facts, Screen, duration
 
-__all__ = ["REPORT_KEYS", "report_facts", "report_values", "show_failures", "show_verdicts", "verdict_facts"]
+__all__ = ["REPORT_KEYS", "count_facts", "report_facts", "report_values", "show_callback_texts", "show_failures"]
 
 # So many invalid rows and failed requests are shown; the others are in --rejects and --json.
 _SHOWN: Final = 5
@@ -35,7 +35,7 @@ REPORT_KEYS: Final[Mapping[str, str]] = {
     "batches_overdue": "batches that wait for their callback",
     "rows_added": "added by the service, as callbacks say",
     "rows_not_added": "not added by the service, as callbacks say",
-    "rows_without_verdict": "in batches whose callback gave no counts that can be believed",
+    "rows_unreported": "in batches whose callback gave no counts that can be believed",
     "batches_failed": "batches whose job failed as a whole, as callbacks say",
 }
 
@@ -62,23 +62,23 @@ def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
             ("callbacks", f"{report.batches_settled:,} came, {report.batches_overdue:,} did not yet"),
             ("added", f"{report.rows_added:,}"),
             ("not added", f"{report.rows_not_added:,} (duplicates among them)"),
-            *verdict_facts(report.rows_without_verdict, report.batches_failed),
+            *count_facts(report.rows_unreported, report.batches_failed),
         ]
     if report.stopped_by is not None:
         facts.append(("stopped early by", report.stopped_by))
     return facts
 
 
-def verdict_facts(rows_without_verdict: int, batches_failed: int) -> Facts:
+def count_facts(rows_unreported: int, batches_failed: int) -> Facts:
     """What callbacks should not say, and have said, as labels and values."""
     facts = (
-        ("without a verdict", f"{rows_without_verdict:,} rows (no counts that can be believed)", rows_without_verdict),
+        ("without a verdict", f"{rows_unreported:,} rows (no counts that can be believed)", rows_unreported),
         ("failed jobs", f"{batches_failed:,} batches", batches_failed),
     )
     return [(label, value) for label, value, count in facts if count]
 
 
-def show_verdicts(screen: Screen, verdicts: Sequence[tuple[int, int, str]]) -> None:
+def show_callback_texts(screen: Screen, verdicts: Sequence[tuple[int, int, str]]) -> None:
     """Show the first rows, the last rows and the texts of the first few bad verdicts."""
     for first_row, last_row, text in verdicts[:_SHOWN]:
         screen.say(f"rows {first_row} to {last_row}: the callback said: {text}")
@@ -99,4 +99,4 @@ def show_failures(screen: Screen, report: UploadReport, rejects: str | None) -> 
     if len(failed) > _SHOWN:
         screen.say(f"{len(failed) - _SHOWN:,} more requests failed; --json lists all of them")
     told = [(batch.first_row, batch.last_row, batch.verdict) for batch in report.batches if batch.verdict is not None]
-    show_verdicts(screen, told)
+    show_callback_texts(screen, told)

@@ -56,16 +56,15 @@ class StdoutError(Exception):
 class Progress(Struct, frozen=True, kw_only=True):
     """Where a run stands at one moment.
 
-    Parameters
-    ----------
-    done: rows whose fate is known.
-    total: rows in all, or None when nobody knows.
-    exact: whether ``total`` was counted rather than estimated.
-    states: rows by state, in the order in which they are shown.
-    requests: requests whose fate is known.
-    next_free_in: seconds until the rate limit lets the next request start.
-    seconds_left: seconds until the end, or None when ``total`` is.
-    waiting: what is waited for when no request is left to send, shown in place of the pace.
+    Attributes:
+        done: rows whose fate is known.
+        total: rows in all, or None when nobody knows.
+        exact: whether ``total`` was counted rather than estimated.
+        states: rows by state, in the order in which they are shown.
+        requests: requests whose fate is known.
+        next_free_in: seconds until the rate limit lets the next request start.
+        seconds_left: seconds until the end, or None when ``total`` is.
+        waiting: what is waited for when no request is left to send, shown in place of the pace.
     """
 
     done: int
@@ -116,11 +115,10 @@ class Meter(Protocol):
 class Screen:
     """The two streams of a command.
 
-    Parameters
-    ----------
-    out, err: where results, and progress with complaints, go.
-    as_json: the result is one JSON object and nothing else is written to ``out``.
-    quiet: no progress.
+    Args:
+        out, err: where results, and progress with complaints, go.
+        as_json: the result is one JSON object and nothing else is written to ``out``.
+        quiet: no progress.
     """
 
     def __init__(self, out: TextIO, err: TextIO, *, as_json: bool = False, quiet: bool = False) -> None:
@@ -185,9 +183,8 @@ class Screen:
 
         A regular file is replaced once its result has been written, and stays as it was otherwise.
 
-        Raises
-        ------
-        ConfigurationError: it cannot be written.
+        Raises:
+            ConfigurationError: it cannot be written.
         """
         if path == "-":
             yield ResultFile(path, self._out.buffer, self._stdout)
@@ -248,9 +245,8 @@ class Screen:
 class ResultFile:
     """A file that is open for a result which is still to come; see ``Screen.file``.
 
-    Attributes
-    ----------
-    written: whether the result is in it.
+    Attributes:
+        written: whether the result is in it.
     """
 
     def __init__(
@@ -265,10 +261,9 @@ class ResultFile:
     def writing(self) -> Iterator[BinaryIO]:
         """Write the result, once and as a whole.
 
-        Raises
-        ------
-        OutputError: it cannot be written.
-        StdoutError: it cannot be written, and was for stdout.
+        Raises:
+            OutputError: it cannot be written.
+            StdoutError: it cannot be written, and was for stdout.
         """
         with self._keeping():
             yield self._stream

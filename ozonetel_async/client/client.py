@@ -10,6 +10,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias
 
 from ..config import (
+    DEFAULT_TIMEZONE,
     Auth,
     ClientConfig,
     Dialect,
@@ -17,32 +18,17 @@ from ..config import (
     RetryPolicy,
     Timeouts,
     from_env,
+    timezone_named,
 )
 from ..errors import ConfigurationError
-from ..models import (
-    BatchReceipt,
-    ExportReceipt,
-    Lead,
-    LeadReceipt,
-    Row,
-    ScheduleReport,
-    UploadReport,
-)
-from ..protocol.endpoints import EndpointName, QueueName
-from ..protocol.params import (
-    Action,
-    ChunkerMaker,
-    add_params,
-    bulk_params,
-    check_campaign,
-    chunker_maker,
-    dial_status_params,
-    raise_invalid,
-    schedule_params,
-)
-from ..protocol.requests import batch_receipt, export_receipt, lead_receipt
-from ..rows.intake import Intake, Rows
-from ..sending.dispatcher import Call, Dispatcher
+from ..models import BatchReceipt, ExportReceipt, Lead, LeadReceipt, Row, ScheduleReport, UploadReport
+from ..protocol.endpoints import QueueName
+from ..protocol.params import Action, add_params, bulk_params, check_campaign, dial_status_params, schedule_params
+from ..protocol.replies import batch_receipt, export_receipt, lead_receipt
+from ..rows.batches import ChunkerMaker, chunker_maker, raise_invalid
+from ..rows.columns import Layout
+from ..rows.intake import Rows, RowSource
+from ..sending.dispatcher import ApiRequest, Dispatcher
 from ..sending.transport import Transport
 from ..upload.upload import OnUnknown, UploadOptions
 from .legacy import LegacyClient
@@ -64,14 +50,13 @@ __all__ = ["OzonetelClient", "QueueFigures"]
 class QueueFigures(Protocol):
     """Live figures of one rate-limit queue.
 
-    Attributes
-    ----------
-    waiting: callers in the queue.
-    in_flight: requests under way.
-    free: requests that could start now.
-    next_free_in: seconds until one could start; 0.0 when one could now.
-    refused: refusals for the rate so far.
-    worst_window: most requests started in any one window so far.
+    Attributes:
+        waiting: callers in the queue.
+        in_flight: requests under way.
+        free: requests that could start now.
+        next_free_in: seconds until one could start; 0.0 when one could now.
+        refused: refusals for the rate so far.
+        worst_window: most requests started in any one window so far.
     """
 
     @property
@@ -94,22 +79,20 @@ class OzonetelClient:
     Use it as ``async with OzonetelClient(…) as client``, or call ``close`` yourself. Connections are opened on first
     use.
 
-    Parameters
-    ----------
-    api_key, username: credentials; default ``OZONETEL_API_KEY`` and ``OZONETEL_USERNAME``.
-    auth: ``"basic"`` or ``"token"``, as the account's admin setting "API Authentication" says.
-    base_url: host of the add, bulk and schedule endpoints; default ``OZONETEL_BASE_URL``, else the domestic host.
-    dialer_url: host of the dial-status endpoint; default ``OZONETEL_DIALER_URL``, else the domestic host.
-    timezone: IANA name of the zone in which the service reads dates.
-    timeouts, limits, retry, dialect: see ``config``.
-    session: an ``aiohttp.ClientSession`` of your own (proxy, TLS settings, connection limits); it stays open. The
-        deprecated GET endpoints do not use it.
+    Args:
+        api_key, username: credentials; default ``OZONETEL_API_KEY`` and ``OZONETEL_USERNAME``.
+        auth: ``"basic"`` or ``"token"``, as the account's admin setting "API Authentication" says.
+        base_url: host of the add, bulk and schedule endpoints; default ``OZONETEL_BASE_URL``, else the domestic host.
+        dialer_url: host of the dial-status endpoint; default ``OZONETEL_DIALER_URL``, else the domestic host.
+        timezone: IANA name of the zone in which the service reads dates.
+        timeouts, limits, retry, dialect: see ``config``.
+        session: an ``aiohttp.ClientSession`` of your own (proxy, TLS settings, connection limits); it stays open. The
+            deprecated GET endpoints do not use it.
 
-    link_policy: what may be fetched of the links that callbacks bring; default: the documented host, over https.
+        link_policy: what may be fetched of the links that callbacks bring; default: the documented host, over https.
 
-    Raises
-    ------
-    ConfigurationError: a setting is missing or wrong.
+    Raises:
+        ConfigurationError: a setting is missing or wrong.
     """
 
     def __init__(
@@ -120,7 +103,7 @@ class OzonetelClient:
         auth: Auth = "basic",
         base_url: str | None = None,
         dialer_url: str | None = None,
-        timezone: str = "Asia/Kolkata",
+        timezone: str = DEFAULT_TIMEZONE,
         timeouts: Timeouts | None = None,
         limits: Limits | None = None,
         retry: RetryPolicy | None = None,
@@ -134,7 +117,7 @@ class OzonetelClient:
             auth=auth,
             base_url=base,
             dialer_url=dialer,
-            timezone=timezone,
+            timezone=timezone_named(timezone),
             timeouts=Timeouts() if timeouts is None else timeouts,
             limits=Limits() if limits is None else limits,
             retry=RetryPolicy() if retry is None else retry,
@@ -173,31 +156,29 @@ class OzonetelClient:
     ) -> LeadReceipt:
         """Add one lead (page "Add Campaign Data"; 100 a minute).
 
-        Parameters
-        ----------
-        campaign: an outbound campaign.
-        action: ``"start"`` or ``"stop"`` the campaign as well.
-        check_duplicate: leave a number alone that the campaign has already.
-        skip_name_validation: let the service take any name.
-        queue_priority: larger goes first; this is the place in the queue, not the lead's dialling priority.
-        max_wait: most seconds to wait for a place in the rate limit.
+        Args:
+            campaign: an outbound campaign.
+            action: ``"start"`` or ``"stop"`` the campaign as well.
+            check_duplicate: leave a number alone that the campaign has already.
+            skip_name_validation: let the service take any name.
+            queue_priority: larger goes first; this is the place in the queue, not the lead's dialling priority.
+            max_wait: most seconds to wait for a place in the rate limit.
 
-        Raises
-        ------
-        InvalidLeadError, QueueFullError, QueueTimeoutError, ConnectError, ConfigurationError: nothing was sent.
-        LeadRejectedError, CampaignError, AuthenticationError, AuthModeError, RequestRejectedError, RateLimitedError:
-            the service refused it.
-        OutcomeUnknownError: sent, but nobody can tell whether it was applied; it is not sent again.
+        Raises:
+            InvalidLeadError, QueueFullError, QueueTimeoutError, ConnectError, ConfigurationError: nothing was sent.
+            LeadRejectedError, CampaignError, AuthenticationError, AuthModeError, RequestRejectedError,
+                RateLimitedError: the service refused it.
+            OutcomeUnknownError: sent, but nobody can tell whether it was applied; it is not sent again.
         """
         params = add_params(
             self._config,
             lead,
-            datetime.now(self._config.zone),
+            datetime.now(self._config.timezone),
             action=action,
             check_duplicate=check_duplicate,
             skip_name_validation=skip_name_validation,
         )
-        call = Call("add", params, campaign=check_campaign(campaign), priority=queue_priority, max_wait=max_wait)
+        call = ApiRequest("add", params, campaign=check_campaign(campaign), priority=queue_priority, max_wait=max_wait)
         return lead_receipt(await self._dispatcher.call(call))
 
     async def add_batch(
@@ -218,18 +199,16 @@ class OzonetelClient:
         The service answers with a ticket and adds the rows later. One bad row fails the call before anything is
         sent; ``upload`` sends the good ones.
 
-        Parameters
-        ----------
-        leads: leads, mappings with the service's column names, or sequences with ``columns``.
-        columns: the service's column names, in the order of the sequences.
-        check_duplicate: skip numbers that stand in the campaign, or earlier in the same request.
-        is_delete: skip numbers that the campaign has; cannot be combined with ``check_duplicate``.
-        callback_url: where the service reports what became of the rows.
+        Args:
+            leads: leads, mappings with the service's column names, or sequences with ``columns``.
+            columns: the service's column names, in the order of the sequences.
+            check_duplicate: skip numbers that stand in the campaign, or earlier in the same request.
+            is_delete: skip numbers that the campaign has; cannot be combined with ``check_duplicate``.
+            callback_url: where the service reports what became of the rows.
 
-        Raises
-        ------
-        InvalidLeadError: a row is bad; ``.row`` says which, 1-based.
-        OzonetelError: as for ``add_lead``.
+        Raises:
+            InvalidLeadError: a row is bad; ``.row`` says which, 1-based.
+            OzonetelError: as for ``add_lead``.
         """
         params = bulk_params(
             action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
@@ -238,7 +217,7 @@ class OzonetelClient:
         rows = await _take_at_most(leads, self._dispatcher.endpoints["bulk"].rows)
         chunker = self._chunker("bulk", columns, leads)(raise_invalid)
         (batch,) = chunker.feed(rows) or chunker.flush()
-        call = Call(
+        call = ApiRequest(
             "bulk", params, campaign=campaign, payload=batch.payload, priority=queue_priority, max_wait=max_wait
         )
         return batch_receipt(await self._dispatcher.call(call), batch.rows)
@@ -268,40 +247,37 @@ class OzonetelClient:
         out; a request whose fate nobody can know is reported too. What every further request would meet as well
         (bad credentials, an unknown campaign, no connection) ends the upload early: see ``report.stopped_by``.
 
-        Parameters
-        ----------
-        leads: leads, mappings with the service's column names, sequences with ``columns``, or ``read_csv(…)``; an
-            iterable or async iterable of any length.
-        columns: the service's column names, in the order of the sequences; default: ``leads.columns`` if there is
-            one, else the first mapping's keys, else the fields that the leads use.
-        action, check_duplicate, is_delete, callback_url: as for ``add_batch``.
-        queue_priority: place in the bulk queue; below 0, single batches overtake the upload.
-        in_flight: requests under way at a time; default: as many as the limit lets start at once.
-        journal: path of a file that makes the upload durable: after a crash, the same call with the same input
-            continues it. Batches accepted by then are skipped, batches not sent are sent, and those whose answer was
-            cut off follow ``on_unknown``. With ``callback_url``, each batch gets a callback URL of its own below it;
-            ``receiver.CallbackReceiver`` takes the callbacks in, here or in another process.
-        callback_timeout: seconds to wait for the callbacks after the last answer, and then fetch the lists of the rows
-            that the service did not add: ``report.failed_rows()``. Needs ``journal`` and ``callback_url``. None does
-            not wait.
-        on_progress: called with the live report before the first row and whenever a batch's fate is known.
-        stop: set it to end the upload early: what is on the wire is finished, nothing more is begun, and callbacks
-            are waited for no longer.
-        on_unknown: ``"hold"`` reports batches without a trustworthy answer and leaves them alone. ``"resend"`` sends
-            them again, and needs ``check_duplicate=True`` so that nobody is added twice.
-        rejects: path of a CSV that receives every invalid row with its number and reason.
+        Args:
+            leads: leads, mappings with the service's column names, sequences with ``columns``, or ``read_csv(…)``; an
+                iterable or async iterable of any length.
+            columns: the service's column names, in the order of the sequences; default: ``leads.columns`` if there is
+                one, else the first mapping's keys, else the fields that the leads use.
+            action, check_duplicate, is_delete, callback_url: as for ``add_batch``.
+            queue_priority: place in the bulk queue; below 0, single batches overtake the upload.
+            in_flight: requests under way at a time; default: as many as the limit lets start at once.
+            journal: path of a file that makes the upload durable: after a crash, the same call with the same input
+                continues it. Batches accepted by then are skipped, batches not sent are sent, and those whose answer
+                was cut off follow ``on_unknown``. With ``callback_url``, each batch gets a callback URL of its own
+                below it; ``receiver.CallbackReceiver`` takes the callbacks in, here or in another process.
+            callback_timeout: seconds to wait for the callbacks after the last answer, and then fetch the lists of the
+                rows that the service did not add: ``report.failed_rows()``. Needs ``journal`` and ``callback_url``.
+                None does not wait.
+            on_progress: called with the live report before the first row and whenever a batch's fate is known.
+            stop: set it to end the upload early: what is on the wire is finished, nothing more is begun, and callbacks
+                are waited for no longer.
+            on_unknown: ``"hold"`` reports batches without a trustworthy answer and leaves them alone. ``"resend"``
+                sends them again, and needs ``check_duplicate=True`` so that nobody is added twice.
+            rejects: path of a CSV that receives every invalid row with its number and reason.
 
-        Returns
-        -------
-        The report; each row taken from ``leads`` is counted in it exactly once.
+        Returns:
+            The report; each row taken from ``leads`` is counted in it exactly once.
 
-        Raises
-        ------
-        ConfigurationError: an argument is wrong; nothing was sent.
-        JournalError: the journal is in use, damaged, of another upload or of an input that has changed; nothing was
-            sent.
-        Exception: whatever ``leads`` itself raises, after the rows taken from it were sent.
-        asyncio.CancelledError: the report passed to ``on_progress`` is final then as well.
+        Raises:
+            ConfigurationError: an argument is wrong; nothing was sent.
+            JournalError: the journal is in use, damaged, of another upload or of an input that has changed; nothing was
+                sent.
+            Exception: whatever ``leads`` itself raises, after the rows taken from it were sent.
+            asyncio.CancelledError: the report passed to ``on_progress`` is final then as well.
         """
         options = UploadOptions(
             on_unknown=on_unknown,
@@ -343,17 +319,15 @@ class OzonetelClient:
     ) -> ScheduleReport:
         """Have leads dialled at a set time, 100 rows a request (page "Schedule Campaign Data").
 
-        Parameters
-        ----------
-        leads: leads with ``scheduled_time``, or rows with the column ``ScheduledTime``.
-        columns: the service's column names, in the order of the sequences.
-        check_duplicate: leave out numbers that the service has already.
-        on_result: called with each row's result once it is known, also when cancelled; rows it never hears of were
-            not sent.
+        Args:
+            leads: leads with ``scheduled_time``, or rows with the column ``ScheduledTime``.
+            columns: the service's column names, in the order of the sequences.
+            check_duplicate: leave out numbers that the service has already.
+            on_result: called with each row's result once it is known, also when cancelled; rows it never hears of were
+                not sent.
 
-        Returns
-        -------
-        One result per row, in their order.
+        Returns:
+            One result per row, in their order.
         """
         params = schedule_params(check_duplicate)
         chunker = self._chunker("schedule", columns, leads)
@@ -374,15 +348,14 @@ class OzonetelClient:
     ) -> ExportReceipt:
         """Have a campaign's dial status sent to ``callback_url`` (page "Campaign Dial Status"; 10 a minute).
 
-        Parameters
-        ----------
-        callback_url: http or https URL that the service calls with the result.
-        since, until: bounds; aware datetimes are converted to the platform's zone, naive ones are taken as in it.
-        status, dial_status, disposition: which leads.
-        sort_by: which date the bounds mean: 0 all data, 1 created, 2 updated.
+        Args:
+            callback_url: http or https URL that the service calls with the result.
+            since, until: bounds; aware datetimes are converted to the platform's zone, naive ones are taken as in it.
+            status, dial_status, disposition: which leads.
+            sort_by: which date the bounds mean: 0 all data, 1 created, 2 updated.
         """
         params = dial_status_params(
-            self._config.zone,
+            self._config.timezone,
             callback_url=callback_url,
             since=since,
             until=until,
@@ -392,7 +365,7 @@ class OzonetelClient:
             sort_by=sort_by,
         )
         return export_receipt(
-            await self._dispatcher.call(Call("dial_status", params, campaign=check_campaign(campaign)))
+            await self._dispatcher.call(ApiRequest("dial_status", params, campaign=check_campaign(campaign)))
         )
 
     async def dial_status(
@@ -400,7 +373,7 @@ class OzonetelClient:
         campaign: str,
         *,
         receiver: Expecting,
-        callback_base: str,
+        callback_url: str,
         timeout: float = 600.0,  # noqa: ASYNC109 - the caller's patience, which begins with the answer
         since: datetime | str | None = None,
         until: datetime | str | None = None,
@@ -411,20 +384,17 @@ class OzonetelClient:
     ) -> ExportResult:
         """Ask for the dial status as ``request_dial_status`` does, and wait for the callback that brings it.
 
-        Parameters
-        ----------
-        receiver: a ``receiver.CallbackReceiver`` of this process, mounted under ``callback_base``.
-        callback_base: public URL under which the service reaches it.
-        timeout: most seconds from the answer to the callback.
+        Args:
+            receiver: a ``receiver.CallbackReceiver`` of this process, mounted under ``callback_url``.
+            callback_url: public URL under which the service reaches it.
+            timeout: most seconds from the answer to the callback.
 
-        Returns
-        -------
-        What came, all of it: no page tells the body.
+        Returns:
+            What came, all of it: no page tells the body.
 
-        Raises
-        ------
-        CallbackTimeoutError: the request was accepted, and no callback came in time.
-        OzonetelError: as for ``request_dial_status``.
+        Raises:
+            CallbackTimeoutError: the request was accepted, and no callback came in time.
+            OzonetelError: as for ``request_dial_status``.
         """
         from .dial_status import dial_status as wait_for_export
 
@@ -440,16 +410,16 @@ class OzonetelClient:
                 sort_by=sort_by,
             )
 
-        return await wait_for_export(send, receiver=receiver, callback_base=callback_base, timeout=timeout)
+        return await wait_for_export(send, receiver=receiver, callback_url=callback_url, timeout=timeout)
 
-    def _chunker(self, endpoint: EndpointName, columns: Sequence[str] | None, leads: Rows) -> ChunkerMaker:
-        endpoint_row = self._dispatcher.endpoints[endpoint]
-        return chunker_maker(self._config, endpoint_row, columns, leads, datetime.now(self._config.zone))
+    def _chunker(self, layout: Layout, columns: Sequence[str] | None, leads: Rows) -> ChunkerMaker:
+        row_limit = self._dispatcher.endpoints[layout].rows
+        return chunker_maker(self._config, layout, row_limit, columns, leads, datetime.now(self._config.timezone))
 
 
 async def _take_at_most(leads: Rows, limit: int) -> list[Row]:
     """All rows of a small input; an endless one is left after one row too many."""
-    intake = Intake(leads)
+    intake = RowSource(leads)
     rows: list[Row] = []
     try:
         while len(rows) <= limit and (taken := await intake.take()):

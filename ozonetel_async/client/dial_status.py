@@ -8,9 +8,9 @@ from contextlib import suppress
 from typing import Protocol
 
 from ..callbacks.results import ExportResult, JobResult
-from ..callbacks.waiting import Expectation
+from ..callbacks.url_tokens import add_token, new_token
+from ..callbacks.waiting import PendingCallback
 from ..errors import CallbackTimeoutError, ConfigurationError, OutcomeUnknownError
-from ..journal.settlement import callback_url, new_token
 from ..models import ExportReceipt
 
 __all__ = ["Expecting", "dial_status"]
@@ -19,7 +19,7 @@ __all__ = ["Expecting", "dial_status"]
 class Expecting(Protocol):
     """What takes callbacks in within this process: a ``CallbackReceiver``."""
 
-    def expect(self, token: str) -> Expectation:
+    def expect(self, token: str) -> PendingCallback:
         """Begin to keep callbacks that bear ``token``."""
         ...
 
@@ -28,7 +28,7 @@ async def dial_status(
     send: Callable[[str], Awaitable[ExportReceipt]],
     *,
     receiver: Expecting,
-    callback_base: str,
+    callback_url: str,
     timeout: float = 600.0,  # noqa: ASYNC109 - the caller's patience, which begins with the answer
 ) -> ExportResult:
     """Send a request for an export and wait for its callback (page "Campaign Dial Status").
@@ -36,28 +36,25 @@ async def dial_status(
     A callback that comes before the answer is kept until the answer tells its id; one that bears another id is not
     ours and is passed over. When the answer is lost, the callback may still come and is waited for all the same.
 
-    Parameters
-    ----------
-    send: sends the request with the callback URL it is given.
-    receiver: mounted under ``callback_base``, in this process.
-    callback_base: public URL under which the service reaches the receiver.
-    timeout: most seconds from the answer to the callback.
+    Args:
+        send: sends the request with the callback URL it is given.
+        receiver: mounted under ``callback_url``, in this process.
+        callback_url: public URL under which the service reaches the receiver.
+        timeout: most seconds from the answer to the callback.
 
-    Returns
-    -------
-    What came; ``succeeded`` tells whether the service could make the export.
+    Returns:
+        What came; ``succeeded`` tells whether the service could make the export.
 
-    Raises
-    ------
-    ConfigurationError: an argument is wrong; nothing was sent.
-    CallbackTimeoutError: the request was accepted, and no callback came in time.
-    OutcomeUnknownError: the answer was lost, and no callback came in time either.
-    OzonetelError: whatever ``send`` raises.
+    Raises:
+        ConfigurationError: an argument is wrong; nothing was sent.
+        CallbackTimeoutError: the request was accepted, and no callback came in time.
+        OutcomeUnknownError: the answer was lost, and no callback came in time either.
+        OzonetelError: whatever ``send`` raises.
     """
     if not (isinstance(timeout, int | float) and 0 < timeout < float("inf")):
         raise ConfigurationError(f"timeout must be more than zero seconds, got {timeout!r}")
     token = new_token()
-    url = callback_url(callback_base, token)
+    url = add_token(callback_url, token)
     failure: CallbackTimeoutError | OutcomeUnknownError
     with receiver.expect(token) as expectation:
         unique_id = ""
@@ -68,7 +65,7 @@ async def dial_status(
         else:
             failure = CallbackTimeoutError(
                 f"the export was accepted, and no callback came within {timeout:g} s; see that the service can reach "
-                "callback_base, or ask again",
+                "callback_url, or ask again",
                 endpoint="dial_status",
             )
         with suppress(TimeoutError):  # told by the failure prepared above
@@ -77,7 +74,7 @@ async def dial_status(
     raise failure
 
 
-async def _own_result(expectation: Expectation, unique_id: str) -> ExportResult:
+async def _own_result(expectation: PendingCallback, unique_id: str) -> ExportResult:
     while True:
         result = _as_export(await expectation.get())
         if not (unique_id and result.unique_id) or result.unique_id == unique_id:

@@ -9,15 +9,11 @@ from typing import Final
 
 from ..config import ClientConfig
 from ..models import Lead, LeadReceipt, ScheduleReport
-from ..protocol.params import (
-    Action,
-    check_campaign,
-    chunker_maker,
-    legacy_add_params,
-)
-from ..protocol.requests import lead_receipt
+from ..protocol.params import Action, check_campaign, legacy_add_params
+from ..protocol.replies import lead_receipt
+from ..rows.batches import chunker_maker
 from ..rows.intake import Rows
-from ..sending.dispatcher import Call, Dispatcher
+from ..sending.dispatcher import ApiRequest, Dispatcher
 from .schedule import schedule_rows
 
 __all__ = ["LegacyClient"]
@@ -48,9 +44,11 @@ class LegacyClient:
     ) -> LeadReceipt:
         """Add one lead by the deprecated GET; parameters and errors as for ``OzonetelClient.add_lead``."""
         warnings.warn(_DEPRECATED, DeprecationWarning, stacklevel=2)
-        now = datetime.now(self._config.zone)
+        now = datetime.now(self._config.timezone)
         params = legacy_add_params(self._config, lead, now, action=action, check_duplicate=check_duplicate)
-        call = Call("legacy_add", params, campaign=check_campaign(campaign), priority=queue_priority, max_wait=max_wait)
+        call = ApiRequest(
+            "legacy_add", params, campaign=check_campaign(campaign), priority=queue_priority, max_wait=max_wait
+        )
         return lead_receipt(await self._dispatcher.call(call))
 
     async def schedule_leads(
@@ -59,5 +57,7 @@ class LegacyClient:
         """Schedule leads by the deprecated GET; parameters and results as for ``OzonetelClient.schedule_leads``."""
         warnings.warn(_DEPRECATED, DeprecationWarning, stacklevel=2)
         endpoint = self._dispatcher.endpoints["legacy_schedule"]
-        chunker = chunker_maker(self._config, endpoint, columns, leads, datetime.now(self._config.zone))
+        chunker = chunker_maker(
+            self._config, "schedule", endpoint.rows, columns, leads, datetime.now(self._config.timezone)
+        )
         return await schedule_rows(self._dispatcher, "legacy_schedule", check_campaign(campaign), leads, chunker, {})

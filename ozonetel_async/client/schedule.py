@@ -7,18 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, TypeAlias
 
 from ..errors import OzonetelError
-from ..models import (
-    InvalidRow,
-    Row,
-    ScheduleReport,
-    ScheduleResult,
-)
-from ..protocol.params import ChunkerMaker
-from ..protocol.replies import Meaning, classify_row
+from ..models import InvalidRow, Row, ScheduleReport, ScheduleResult
+from ..protocol.messages import Meaning
+from ..protocol.replies import classify_row
 from ..protocol.requests import Params
-from ..rows.batches import Batch
-from ..rows.intake import Intake, Rows
-from ..sending.dispatcher import FATAL, Call, Dispatcher
+from ..rows.batches import Batch, ChunkerMaker
+from ..rows.intake import Rows, RowSource
+from ..sending.dispatcher import STOPS_THE_UPLOAD, ApiRequest, Dispatcher
 
 __all__ = ["OnResult", "schedule_rows"]
 
@@ -69,7 +64,7 @@ class _Schedule:
 
     async def run(self, rows: Rows, make_chunker: ChunkerMaker) -> ScheduleReport:
         chunker = make_chunker(self._note_invalid)
-        intake = Intake(rows)
+        intake = RowSource(rows)
         failure: Exception | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -101,7 +96,7 @@ class _Schedule:
                 self._room.release()
 
     async def _send(self, numbers: list[int], batch: Batch) -> None:
-        call = Call(self._endpoint, self._params, campaign=self._campaign, payload=batch.payload)
+        call = ApiRequest(self._endpoint, self._params, campaign=self._campaign, payload=batch.payload)
         try:
             reply = await self._dispatcher.call(call)
         except asyncio.CancelledError:
@@ -110,7 +105,7 @@ class _Schedule:
         except OzonetelError as error:
             text = f"{type(error).__name__}: {error.message}"
             self._settle(numbers, "unknown" if error.outcome == "unknown" else "refused", text)
-            if isinstance(error, FATAL):
+            if isinstance(error, STOPS_THE_UPLOAD):
                 self._refused_by = text
         else:
             self._note(read_rows(numbers, reply.data.get("message")))

@@ -19,14 +19,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from ..callbacks.results import SecretUrl
-from .links import (
-    DownloadError,
-    LinkPolicy,
-    Reach,
-    check_address,
-    check_link,
-    read_refusal,
-)
+from .links import DownloadError, LinkPolicy, Reach, check_address, check_link, read_refusal
 
 __all__ = ["fetch"]
 
@@ -49,15 +42,13 @@ async def fetch(
     checked, so a name that changes its address in between gains nothing. Close the generator when leaving it early
     (``contextlib.aclosing``).
 
-    Parameters
-    ----------
-    policy: what may be fetched; default ``LinkPolicy()``.
-    tls: for hosts with certificates of a private authority; default: the system's authorities.
-    resolver: looks up the host; default: the system's.
+    Args:
+        policy: what may be fetched; default ``LinkPolicy()``.
+        tls: for hosts with certificates of a private authority; default: the system's authorities.
+        resolver: looks up the host; default: the system's.
 
-    Raises
-    ------
-    DownloadError: ``.state`` tells what is wrong. It bears neither the link's query nor an exception that does.
+    Raises:
+        DownloadError: ``.state`` tells what is wrong. It bears neither the link's query nor an exception that does.
     """
     policy = policy or LinkPolicy()
     download = _Download(link, policy, check_link(link, policy), tls, resolver)

@@ -52,10 +52,10 @@ _GONE_CODES: Final = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion"})
 class DownloadError(OzonetelError):
     """The file behind a link could not be had; nothing in the dialler has changed, and trying again is safe.
 
-    Parameters
-    ----------
-    state: ``"expired"`` (links live for 24 hours), ``"gone"`` (no such file any more), ``"refused"`` (the link breaks
-        a rule of ``LinkPolicy``), ``"too_large"``, or ``"failed"`` (no connection, too slow, an unexpected answer).
+    Args:
+        state: ``"expired"`` (links live for 24 hours), ``"gone"`` (no such file any more), ``"refused"`` (the link
+            breaks a rule of ``LinkPolicy``), ``"too_large"``, or ``"failed"`` (no connection, too slow, an unexpected
+            answer).
     """
 
     def __init__(self, state: DownloadState, message: str = "") -> None:
@@ -66,19 +66,17 @@ class DownloadError(OzonetelError):
 class LinkPolicy(Struct, frozen=True, kw_only=True):
     """What may be fetched.
 
-    Parameters
-    ----------
-    hosts: names of hosts, exactly as links spell them: no addresses, no wildcards.
-    ports: ports of these hosts.
-    networks: address ranges that are allowed though they are not public, such as ``"10.0.0.0/8"`` where the bucket is
-        reached through a private endpoint, or ``"64:ff9b::/96"`` in a network with nothing but IPv6.
-    loopback: also allow ``http`` and ``https`` links to this machine on any port; for the simulator.
-    max_bytes: most bytes of a file, as transferred and as unpacked. A full batch's failed rows take about 2 MB.
-    seconds: most seconds for one file, from the first look-up of its host to the last byte taken by the caller.
+    Attributes:
+        hosts: names of hosts, exactly as links spell them: no addresses, no wildcards.
+        ports: ports of these hosts.
+        networks: address ranges that are allowed though they are not public, such as ``"10.0.0.0/8"`` where the bucket
+            is reached through a private endpoint, or ``"64:ff9b::/96"`` in a network with nothing but IPv6.
+        loopback: also allow ``http`` and ``https`` links to this machine on any port; for the simulator.
+        max_bytes: most bytes of a file, as transferred and as unpacked. A full batch's failed rows take about 2 MB.
+        seconds: most seconds for one file, from the first look-up of its host to the last byte taken by the caller.
 
-    Raises
-    ------
-    ConfigurationError: one of them is not that.
+    Raises:
+        ConfigurationError: one of them is not that.
     """
 
     hosts: tuple[str, ...] = (S3_HOST,)
@@ -121,9 +119,8 @@ def check_link(link: SecretUrl, policy: LinkPolicy) -> Reach:
     letter by letter. Nothing is parsed that another parser could take otherwise, so user names, escapes, trailing
     dots, numbers in other bases and look-alike letters all fail the same way.
 
-    Raises
-    ------
-    DownloadError: ``"refused"``.
+    Raises:
+        DownloadError: ``"refused"``.
     """
     reach = _reach(link, policy)
     if reach is None:
@@ -157,9 +154,8 @@ def check_address(address: str, reach: Reach, policy: LinkPolicy) -> None:
     Private, loopback, link-local, multicast and reserved addresses are refused, and IPv6 ones that stand for an IPv4
     address (mapped, NAT64, 6to4, Teredo), since they reach it past every rule for IPv4.
 
-    Raises
-    ------
-    DownloadError: ``"refused"``.
+    Raises:
+        DownloadError: ``"refused"``.
     """
     try:
         found = ip_address(address)

@@ -14,12 +14,7 @@ from typing import Final, Literal, NamedTuple
 from msgspec import Struct
 
 from ..callbacks.bodies import fold
-from .phones import (
-    Rounded,
-    full_number,
-    phone_key,
-    rounded,
-)
+from .phones import Rounded, full_number, phone_key, rounded
 from .reader import FailedRow
 
 __all__ = ["Match", "PhoneIndex"]
@@ -31,17 +26,16 @@ _DUPLICATE: Final = re.compile(r"already\s+exist|duplicate", re.IGNORECASE)
 class Match(Struct, frozen=True):
     """Which of the rows sent a failed row is.
 
-    Parameters
-    ----------
-    failed: the failed row.
-    row: number of the row sent; None when that cannot be told.
-    how: ``"exact"`` (the same text), ``"key"`` (the same number, spelled otherwise), ``"rounded"`` (a spreadsheet has
-        cut digits off, and only one number sent fits); or, with no row, ``"ambiguous"`` (several different rows
-        fit), ``"surplus"`` (more failed rows than rows sent that fit) or ``"unmatched"``.
-    candidates: numbers of all rows sent that fit. Several bear the same number, and nothing in the file tells them
-        apart: then there is a row when all of them failed, when they differ in nothing, or when the reason is that
-        the number was there already, since of equal numbers in one request only the first is added (Bulk V4,
-        checkDuplicate).
+    Attributes:
+        failed: the failed row.
+        row: number of the row sent; None when that cannot be told.
+        how: ``"exact"`` (the same text), ``"key"`` (the same number, spelled otherwise), ``"rounded"`` (a spreadsheet
+            has cut digits off, and only one number sent fits); or, with no row, ``"ambiguous"`` (several different rows
+            fit), ``"surplus"`` (more failed rows than rows sent that fit) or ``"unmatched"``.
+        candidates: numbers of all rows sent that fit. Several bear the same number, and nothing in the file tells them
+            apart: then there is a row when all of them failed, when they differ in nothing, or when the reason is that
+            the number was there already, since of equal numbers in one request only the first is added (Bulk V4,
+            checkDuplicate).
     """
 
     failed: FailedRow
@@ -75,13 +69,12 @@ class _Fit(NamedTuple):
 class PhoneIndex:
     """The rows of one batch by their phone numbers.
 
-    Parameters
-    ----------
-    sent: row number and phone number, as sent, of every row.
-    columns: names of the columns sent.
-    cells: of every row sent, in the order of ``sent`` and of ``columns``; without them, rows of one number count as
-        equal.
-    country_code: as for ``phone_key``.
+    Args:
+        sent: row number and phone number, as sent, of every row.
+        columns: names of the columns sent.
+        cells: of every row sent, in the order of ``sent`` and of ``columns``; without them, rows of one number count as
+            equal.
+        country_code: as for ``phone_key``.
     """
 
     def __init__(

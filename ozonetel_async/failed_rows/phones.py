@@ -43,10 +43,9 @@ def phone_key(text: str, *, country_code: str = "91") -> str | None:
     country code in front of ten further digits. ``"+91 98123-45678"``, ``"098123 45678"``, ``"9812345678.0"`` and
     ``"9.19812345678E+11"`` all give ``"9812345678"``.
 
-    Parameters
-    ----------
-    text: a cell as a file has it.
-    country_code: of the platform's own country, whose numbers are written with and without it.
+    Args:
+        text: a cell as a file has it.
+        country_code: of the platform's own country, whose numbers are written with and without it.
     """
     parsed = _parse(text)
     return _split(parsed[1], country_code)[1] if parsed else None

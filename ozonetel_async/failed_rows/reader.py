@@ -44,13 +44,12 @@ _LEAD_NAMES = frozenset({"name", "priority", "expirydate", "agentid", "skill", *
 class FailedRow(Struct, frozen=True):
     """One row that the service did not add.
 
-    Parameters
-    ----------
-    phone: the number as a matching key (``phone_key``); empty when the cell holds none that can be read.
-    reason: the service's text; None when the file has no column for it.
-    cells: every cell by its column's name; columns without one are ``column_1``, ``column_2``, ….
-    as_written: the phone cell as the file has it.
-    line: 1-based number of the row in the file, blank lines, the header and those above it not counted.
+    Attributes:
+        phone: the number as a matching key (``phone_key``); empty when the cell holds none that can be read.
+        reason: the service's text; None when the file has no column for it.
+        cells: every cell by its column's name; columns without one are ``column_1``, ``column_2``, ….
+        as_written: the phone cell as the file has it.
+        line: 1-based number of the row in the file, blank lines, the header and those above it not counted.
     """
 
     phone: str
@@ -69,15 +68,14 @@ class FailedRow(Struct, frozen=True):
 def read_failed_rows(chunks: Iterable[str | bytes], *, columns: Sequence[str] = ()) -> Iterator[FailedRow]:
     """Stream the rows of a failed file.
 
-    Parameters
-    ----------
-    chunks: pieces of the file, cut anywhere; bytes as downloaded, or text.
-    columns: names of the columns that were sent; they tell a foreign last column, which then holds the reasons, and
-        name the columns of a file without header.
+    Args:
+        chunks: pieces of the file, cut anywhere; bytes as downloaded, or text.
+        columns: names of the columns that were sent; they tell a foreign last column, which then holds the reasons, and
+            name the columns of a file without header.
 
-    Raises
-    ------
-    CallbackError: not a table of this kind: markup, JSON, a line or a row beyond every limit, chunks of another type.
+    Raises:
+        CallbackError: not a table of this kind: markup, JSON, a line or a row beyond every limit, chunks of another
+            type.
     """
     reader = FailedRowReader(columns=columns)
     for chunk in chunks:

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from ..callbacks.results import ExportResult, JobResult
+from ..callbacks.url_tokens import token_hash, verify
 from ..errors import ConfigurationError, JournalError
 from .journal import Journal
-from .settlement import token_hash, verify
 from .store import connect, explain
 
 __all__ = ["JournalFolder"]
@@ -46,14 +46,12 @@ class JournalFolder:
     The folder is looked through anew for every callback, so journals may come and go. A journal is opened with the
     first callback that is its own. A context manager; used from one event loop.
 
-    Parameters
-    ----------
-    path: an existing folder.
-    max_open: most journals kept open; each takes a thread and a file.
+    Args:
+        path: an existing folder.
+        max_open: most journals kept open; each takes a thread and a file.
 
-    Raises
-    ------
-    ConfigurationError: one of them is not that.
+    Raises:
+        ConfigurationError: one of them is not that.
     """
 
     def __init__(self, path: str | PathLike[str], *, max_open: int = 16) -> None:
@@ -87,10 +85,9 @@ class JournalFolder:
     async def deliver(self, token: str, result: JobResult | ExportResult) -> bool:
         """Take in a callback; see ``CallbackSink``.
 
-        Raises
-        ------
-        JournalError: no journal knows the token, and one of them could not be read; or the one that does failed; or
-            the folder is closed.
+        Raises:
+            JournalError: no journal knows the token, and one of them could not be read; or the one that does failed; or
+                the folder is closed.
         """
         async with self._lookups:
             found = await asyncio.to_thread(self._find, token)

@@ -23,25 +23,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..callbacks.results import ExportResult, JobResult
+from ..callbacks.url_tokens import token_hash, verify
 from ..errors import JournalError
 from ..rows.batches import Batch
-from .settlement import (
-    Answered,
-    AnswerLost,
-    Called,
-    Resent,
-    Settlement,
-    SettlementEvent,
-    TimedOut,
-    dump,
-    load,
-    settle,
-    token_hash,
-    verify,
-)
+from .settlement import Answered, AnswerLost, Called, Resent, Settlement, SettlementEvent, TimedOut, dump, load, settle
 from .store import Store, is_empty
 
-__all__ = ["FORMAT", "BatchState", "Entry", "Header", "Journal"]
+__all__ = ["FORMAT", "BatchState", "Header", "Journal", "JournaledBatch"]
 
 FORMAT: Final = 1
 # "OZJ1": tells a journal from any other SQLite file.
@@ -89,14 +77,13 @@ _COLUMNS: Final = "id, first_row, last_row, rows, read, digest, state, transacti
 class Header(Struct, frozen=True, kw_only=True):
     """What an upload is; a journal of another one is refused.
 
-    Parameters
-    ----------
-    campaign: the campaign's name.
-    account: user name and host.
-    params: the bulk endpoint's parameters that all batches share, for ``resume``.
-    columns: the service's column names, when the input did not bring its own.
-    checked_at: ISO time against which dates were checked; the next run uses it for the same verdicts.
-    source: how to read the input again, when it is a file (``CsvRows.source``), for ``resume``.
+    Attributes:
+        campaign: the campaign's name.
+        account: user name and host.
+        params: the bulk endpoint's parameters that all batches share, for ``resume``.
+        columns: the service's column names, when the input did not bring its own.
+        checked_at: ISO time against which dates were checked; the next run uses it for the same verdicts.
+        source: how to read the input again, when it is a file (``CsvRows.source``), for ``resume``.
     """
 
     campaign: str
@@ -107,7 +94,7 @@ class Header(Struct, frozen=True, kw_only=True):
     source: dict[str, str] | None = None
 
 
-class Entry(Struct, frozen=True):
+class JournaledBatch(Struct, frozen=True):
     """One batch as the journal has it, its body left on disk."""
 
     index: int
@@ -151,9 +138,8 @@ class Journal:
 
         Batches that were under way when an earlier run died become unknown here.
 
-        Raises
-        ------
-        JournalError: in use by another process, damaged, of another version, or of another upload.
+        Raises:
+            JournalError: in use by another process, damaged, of another version, or of another upload.
         """
         store = Store(Path(path), exclusive=True)
         return await cls._opened(store, store.run(lambda db: _begin(db, store.path, header)))
@@ -162,9 +148,8 @@ class Journal:
     async def attach(cls, path: str | PathLike[str]) -> Self:
         """Open an existing journal beside the process that works on it.
 
-        Raises
-        ------
-        JournalError: there is none, or it is damaged or of another version.
+        Raises:
+            JournalError: there is none, or it is damaged or of another version.
         """
         store = Store(_existing(path))
         return await cls._opened(store, store.read(lambda db: _check_format(db, store.path)))
@@ -186,7 +171,7 @@ class Journal:
         """What the upload is."""
         return await self._store.read(_read_header)
 
-    async def entries(self) -> list[Entry]:
+    async def entries(self) -> list[JournaledBatch]:
         """All batches in their order."""
         return await self._store.read(_read_entries)
 
@@ -201,9 +186,8 @@ class Journal:
 
         Batches must come in their order, without gaps. With ``sent`` the batch is marked as sent at once.
 
-        Raises
-        ------
-        JournalError: it could not be written, or one before it could not.
+        Raises:
+            JournalError: it could not be written, or one before it could not.
         """
         rows = list(invalid)
         await self._store.run(lambda db: _insert(db, self.path, batch, rows, token, "sent" if sent else "pending"))
@@ -345,10 +329,10 @@ def _read_body(db: sqlite3.Connection, path: Path, index: int) -> tuple[bytes, s
     return body, token
 
 
-def _read_entries(db: sqlite3.Connection) -> list[Entry]:
+def _read_entries(db: sqlite3.Connection) -> list[JournaledBatch]:
     rows = db.execute(f"SELECT {_COLUMNS} FROM batches ORDER BY id")  # noqa: S608 - a constant
     return [
-        Entry(
+        JournaledBatch(
             index=row[0],
             first_row=row[1],
             last_row=row[2],

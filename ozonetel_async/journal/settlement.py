@@ -10,20 +10,14 @@ Everything here is a pure function; the journal stores what it returns.
 
 from __future__ import annotations
 
-import hmac
-import re
-import secrets
 from collections.abc import Callable
 from functools import reduce
-from hashlib import sha256
 from typing import Final, Literal, TypeAlias
-from urllib.parse import SplitResult, unquote, urlunsplit
 
 from msgspec import Struct, json
 from msgspec.structs import replace
 
-from ..callbacks.results import JobResult, SecretUrl, split_url
-from ..errors import ConfigurationError
+from ..callbacks.results import JobResult, SecretUrl
 
 __all__ = [
     "AnswerLost",
@@ -33,87 +27,10 @@ __all__ = [
     "Settlement",
     "SettlementEvent",
     "TimedOut",
-    "callback_url",
-    "check_base",
     "dump",
     "load",
-    "new_token",
     "settle",
-    "token_hash",
-    "token_of",
-    "verify",
 ]
-
-# A fixed beginning lets secret scanners and log filters find the token, and us find it under any mount point.
-_TOKEN = re.compile(r"ozcb_[A-Za-z0-9_-]{32}")
-_SEPARATORS = re.compile(r"[/?&=;]")
-_TEXT_LIMIT = 8_192
-
-
-def new_token() -> str:
-    """A fresh token of 192 random bits, safe in every part of a URL."""
-    return f"ozcb_{secrets.token_urlsafe(24)}"
-
-
-def callback_url(base: str, token: str) -> str:
-    """``base`` with the token as last segment of its path; a query of the caller's own stays as it is.
-
-    The path, because the service hands the URL on by means nobody documents, and a query is what such means lose
-    first: replayed inside another query, everything behind its ``&`` is gone. The token will stand in access logs of
-    proxies on the way, which is why a result is believed but never obeyed: links are checked before the download.
-
-    Parameters
-    ----------
-    base: public ``http`` or ``https`` URL of the receiver, without user name and fragment.
-    token: from ``new_token``.
-
-    Raises
-    ------
-    ConfigurationError: one of them is not that.
-    """
-    parts = check_base(base)
-    if not (isinstance(token, str) and _TOKEN.fullmatch(token)):
-        raise ConfigurationError("the token of a callback URL must come from new_token()")
-    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{token}"))
-
-
-def check_base(base: str) -> SplitResult:
-    """The parts of a receiver's public URL; raises ``ConfigurationError`` when no token could be added to it."""
-    parts = split_url(base)
-    if parts is None:
-        raise ConfigurationError("callback_url is not a URL; right would be https://host/path in ASCII")
-    if "@" in parts.netloc or parts.fragment:
-        raise ConfigurationError("callback_url must have no user name, password or fragment: they would not reach us")
-    return parts
-
-
-def token_of(path: object, query: object = "") -> str | None:
-    """The token in a request's path, else in its query; None when there is none, or more than one.
-
-    Takes raw or percent-decoded text, whatever the framework gives; never raises.
-    """
-    for text in (path, query):
-        if isinstance(text, str) and len(text) <= _TEXT_LIMIT:
-            found = {part for part in _SEPARATORS.split(unquote(text)) if _TOKEN.fullmatch(part)}
-            if found:
-                return found.pop() if len(found) == 1 else None
-    return None
-
-
-def token_hash(token: str) -> bytes:
-    """What to find a token by: a look-up by the token itself would tell by its time how much of a guess is right."""
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()
-
-
-def verify(expected: str, given: object) -> bool:
-    """Whether ``given`` is the expected token, in a time that does not tell how much of it is right.
-
-    Never raises: other types, non-ASCII text and an empty expectation are simply wrong.
-    """
-    if not (isinstance(expected, str) and isinstance(given, str) and expected):
-        return False
-    # compare_digest raises on non-ASCII text, so it gets bytes; surrogatepass, since headers may hold any character.
-    return hmac.compare_digest(expected.encode("utf-8", "surrogatepass"), given.encode("utf-8", "surrogatepass"))
 
 
 # --- settlement ----------------------------------------------------------------------------------------------------
@@ -151,19 +68,18 @@ _HELD_LIMIT: Final = 32
 class Settlement(Struct, frozen=True, kw_only=True):
     """Where one batch stands between its sending and the service's verdict. Made by ``settle`` alone.
 
-    Parameters
-    ----------
-    phase: ``"sent"`` (no answer yet), ``"answered"`` (id known), ``"unanswered"`` (id never to be known) or
-        ``"settled"``, which is final.
-    transaction_id: the batch's id once it is known.
-    result: the verdict; None until settled.
-    held: callbacks that came before the answer, oldest first; they count for nothing until it is known whose they are.
-        With ``resent``, also those of another sending than the one that was answered.
-    resent: it was sent more than once, with checkDuplicate. The sending that came first added the rows, and those
-        after it found duplicates: so of several ids' verdicts the one that added most rows is the batch's.
-    overdue: the wait is over and no verdict had come by then. A late one still settles the batch, once.
-    repeats: callbacks after the first that said the same; ignored.
-    conflicts: callbacks, or answers, that contradict the first or bear a stranger's id; ignored.
+    Attributes:
+        phase: ``"sent"`` (no answer yet), ``"answered"`` (id known), ``"unanswered"`` (id never to be known) or
+            ``"settled"``, which is final.
+        transaction_id: the batch's id once it is known.
+        result: the verdict; None until settled.
+        held: callbacks that came before the answer, oldest first; they count for nothing until it is known whose they
+            are. With ``resent``, also those of another sending than the one that was answered.
+        resent: it was sent more than once, with checkDuplicate. The sending that came first added the rows, and those
+            after it found duplicates: so of several ids' verdicts the one that added most rows is the batch's.
+        overdue: the wait is over and no verdict had come by then. A late one still settles the batch, once.
+        repeats: callbacks after the first that said the same; ignored.
+        conflicts: callbacks, or answers, that contradict the first or bear a stranger's id; ignored.
     """
 
     phase: Phase = "sent"
@@ -309,9 +225,8 @@ def dump(state: Settlement) -> str:
 def load(stored: str | None) -> Settlement:
     """The settlement that ``dump`` made the text of; a new one from None.
 
-    Raises
-    ------
-    msgspec.MsgspecError: it is damaged.
+    Raises:
+        msgspec.MsgspecError: it is damaged.
     """
     return Settlement() if stored is None else json.decode(stored, type=Settlement, dec_hook=_secret_again)
 

@@ -102,9 +102,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, create: bool) -> None:
 class Lock:
     """Keeps a second process from working on the same journal; a killed process lets go of it by dying.
 
-    Raises
-    ------
-    JournalError: another process has it.
+    Raises:
+        JournalError: another process has it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -154,12 +153,11 @@ class Store:
 
     All that has queued up while a transaction was written goes into the next one: many waiters share one flush.
 
-    Parameters
-    ----------
-    path: the file.
-    exclusive: create the file if need be, and keep every other process from opening it exclusively as well.
+    Args:
+        path: the file.
+        exclusive: create the file if need be, and keep every other process from opening it exclusively as well.
 
-    Nothing fails here: whatever is wrong with the file is told to the first ``run``, and to every further one.
+        Nothing fails here: whatever is wrong with the file is told to the first ``run``, and to every further one.
     """
 
     def __init__(self, path: Path, *, exclusive: bool = False) -> None:
@@ -183,9 +181,8 @@ class Store:
         Cancelling the call does not undo it. ``work`` may be run again after a failure of another one that shared its
         transaction; what it did before is undone then.
 
-        Raises
-        ------
-        JournalError: the file could not be read or written; nothing of ``work`` is in it then.
+        Raises:
+            JournalError: the file could not be read or written; nothing of ``work`` is in it then.
         """
         return await self._submit(work, writes=True)
 

@@ -30,9 +30,8 @@ _BETWEEN_LOOKS: Final = 0.1
 def check_log(path: Path) -> None:
     """Look for damage in the log of the database ``path``; a missing or empty log is whole.
 
-    Raises
-    ------
-    JournalError: the log was damaged after it had been written, or what it belongs to is gone.
+    Raises:
+        JournalError: the log was damaged after it had been written, or what it belongs to is gone.
     """
     for look in range(_LOOKS):
         if look:

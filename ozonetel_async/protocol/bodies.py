@@ -127,10 +127,9 @@ def _search(body: bytes, xml: bool) -> dict[str, object]:
 def decode(body: bytes, *, xml: bool = False) -> dict[str, object]:
     """The object a body holds, its keys lower-cased, or an empty one; never an exception.
 
-    Parameters
-    ----------
-    body: the body as received.
-    xml: whether an XML answer is possible too, as on the legacy pages.
+    Args:
+        body: the body as received.
+        xml: whether an XML answer is possible too, as on the legacy pages.
     """
     try:
         found = _DECODER.decode(body)

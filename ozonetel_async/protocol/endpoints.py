@@ -19,22 +19,21 @@ Encoding = Literal["json", "form", "multipart", "query"]
 class Endpoint(Struct, frozen=True, kw_only=True):
     """One row of the table.
 
-    Parameters
-    ----------
-    name: short name, as in errors, queues and the documentation.
-    method: HTTP method.
-    path: path on the host, in the vendor's spelling ("addCamapaignData", "dailer").
-    host: ``"base"`` or ``"dialer"``: which of the two host settings.
-    encoding: how the parameters travel.
-    key_name: the vendor's spelling of the API key's name.
-    key_place: ``"header"`` or ``"params"``: beside the other parameters.
-    user_name: whether ``userName`` is a parameter.
-    campaign_name: the vendor's spelling of the campaign parameter.
-    bearer: whether the endpoint takes part in token authentication.
-    queue: the rate-limit queue it goes through.
-    rows: most rows a request may hold.
-    kept_alive: whether the request may go out on a connection that was used before. aiohttp silently sends a GET
-        again when its connection drops, which would dial a person twice; a used one drops easily.
+    Attributes:
+        name: short name, as in errors, queues and the documentation.
+        method: HTTP method.
+        path: path on the host, in the vendor's spelling ("addCamapaignData", "dailer").
+        host: ``"base"`` or ``"dialer"``: which of the two host settings.
+        encoding: how the parameters travel.
+        key_name: the vendor's spelling of the API key's name.
+        key_place: ``"header"`` or ``"params"``: beside the other parameters.
+        user_name: whether ``userName`` is a parameter.
+        campaign_name: the vendor's spelling of the campaign parameter.
+        bearer: whether the endpoint takes part in token authentication.
+        queue: the rate-limit queue it goes through.
+        rows: most rows a request may hold.
+        kept_alive: whether the request may go out on a connection that was used before. aiohttp silently sends a GET
+            again when its connection drops, which would dial a person twice; a used one drops easily.
     """
 
     name: EndpointName

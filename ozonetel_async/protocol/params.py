@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Literal, NoReturn, TypeAlias
+from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from ..config import ClientConfig
 from ..errors import ConfigurationError, InvalidLeadError
-from ..models import InvalidRow, Lead, Row
-from ..rows.batches import Chunker, check_lead
-from .endpoints import Endpoint
+from ..models import Lead
+from ..rows.single_lead import check_lead
 from .requests import Param
 
 __all__ = [
     "Action",
-    "ChunkerMaker",
-    "OnInvalid",
     "add_params",
     "bulk_params",
     "check_callback_url",
     "check_campaign",
-    "chunker_maker",
     "dial_status_params",
     "legacy_add_params",
-    "raise_invalid",
     "schedule_params",
 ]
 
 Action: TypeAlias = Literal["start", "stop"]
-OnInvalid: TypeAlias = Callable[[InvalidRow, Row], None]
-ChunkerMaker: TypeAlias = Callable[[OnInvalid], Chunker]
 
 # The service's spelling of a lead's fields; pages "Add Campaign Data", basic authentication, and its deprecated GET.
 _ADD_NAMES = {
@@ -108,7 +101,7 @@ def _lead_params(
 ) -> dict[str, Param]:
     if not isinstance(lead, Lead):
         raise ConfigurationError(f"lead must be a Lead, got {type(lead).__name__}; write Lead(phone_number, …)")
-    fields = check_lead(lead, dialect=config.dialect, zone=config.zone, now=now, skip_name_validation=skip_name)
+    fields = check_lead(lead, dialect=config.dialect, timezone=config.timezone, now=now, skip_name_validation=skip_name)
     params: dict[str, Param] = {names[field]: value for field, value in fields.items() if field in names}  # type: ignore[misc]
     # Not lead.extra: cells that are missing or empty have been left out.
     for column, cell in fields.get("extra", {}).items():
@@ -150,39 +143,13 @@ def schedule_params(check_duplicate: bool | None) -> dict[str, Param]:
     return {} if flag is None else {"checkDuplicate": flag}
 
 
-def chunker_maker(
-    config: ClientConfig, endpoint: Endpoint, columns: Sequence[str] | None, leads: object, now: datetime
-) -> ChunkerMaker:
-    """How to cut rows for ``endpoint``; ``leads.columns``, which ``read_csv`` has, stands in for ``columns``."""
-    layout: Literal["bulk", "schedule"] = "bulk" if endpoint.queue == "bulk" else "schedule"
-    names = columns if columns is not None else getattr(leads, "columns", None)
-
-    def make(on_invalid: OnInvalid) -> Chunker:
-        return Chunker(
-            columns=names,
-            row_limit=endpoint.rows,
-            dialect=config.dialect,
-            zone=config.zone,
-            now=now,
-            layout=layout,
-            on_invalid=on_invalid,
-        )
-
-    return make
-
-
-def raise_invalid(invalid: InvalidRow, _: Row) -> NoReturn:
-    """For calls in which one bad row fails the whole."""
-    raise InvalidLeadError(invalid.field, invalid.reason, invalid.row)
-
-
 _LEAD_STATUSES = ("All", "Fail", "Success", "Pending")
 _DIAL_STATUSES = ("All", "ALL", "Fail", "NoAnswer", "user_disconnected", "answered")
 _SORTS = (0, 1, 2)
 
 
 def dial_status_params(
-    zone: ZoneInfo,
+    timezone: ZoneInfo,
     *,
     callback_url: str,
     since: datetime | str | None,
@@ -205,7 +172,7 @@ def dial_status_params(
     }
     for name, field, value in (("since", "fromDate", since), ("until", "toDate", until)):
         if value is not None:
-            params[field] = _platform_time(name, value, zone)
+            params[field] = _platform_time(name, value, timezone)
     if since is not None and until is not None and str(params["fromDate"]) > str(params["toDate"]):
         raise ConfigurationError("since is later than until")
     return params
@@ -255,7 +222,7 @@ def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None
         raise ConfigurationError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
 
 
-def _platform_time(name: str, value: datetime | str, zone: ZoneInfo) -> str:
+def _platform_time(name: str, value: datetime | str, timezone: ZoneInfo) -> str:
     if isinstance(value, str):
         try:
             value = datetime.strptime(value, "%Y-%m-%d %H:%M:%S")
@@ -263,5 +230,5 @@ def _platform_time(name: str, value: datetime | str, zone: ZoneInfo) -> str:
             raise ConfigurationError(f"{name} must be 'YYYY-MM-DD HH:MM:SS' or a datetime") from None
     if not isinstance(value, datetime):
         raise ConfigurationError(f"{name} must be a datetime or text, got {type(value).__name__}")
-    local = value.astimezone(zone) if value.tzinfo is not None else value
+    local = value.astimezone(timezone) if value.tzinfo is not None else value
     return local.strftime("%Y-%m-%d %H:%M:%S")

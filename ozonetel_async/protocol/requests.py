@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Final, TypeAlias
@@ -11,33 +10,9 @@ import msgspec
 from yarl import URL
 
 from ..config import ClientConfig
-from ..errors import (
-    AuthenticationError,
-    AuthModeError,
-    CampaignError,
-    LeadRejectedError,
-    OutcomeUnknownError,
-    OzonetelError,
-    RateLimitedError,
-    RequestRejectedError,
-    redact,
-)
-from ..models import BatchReceipt, ExportReceipt, LeadReceipt
 from .endpoints import Encoding, Endpoint
-from .replies import Meaning, Reply, classify
 
-__all__ = [
-    "Param",
-    "Params",
-    "Request",
-    "batch_receipt",
-    "build",
-    "export_receipt",
-    "lead_receipt",
-    "quote_slices",
-    "read",
-    "token_of",
-]
+__all__ = ["Param", "Params", "Request", "build", "quote_slices"]
 
 Param: TypeAlias = str | int | float | bool | msgspec.Raw
 Params: TypeAlias = Mapping[str, Param]
@@ -77,13 +52,13 @@ def build(
 ) -> Request:
     """Build the request for one row of the endpoint table.
 
-    Parameters
-    ----------
-    params: the endpoint's own parameters; credentials and campaign are added here, where the row says.
-    campaign: the campaign's name.
-    payload: encoded ``{"map":…,"data":…}`` for the endpoints that take ``bulkData``; it is embedded, not encoded again.
-    bearer: a token, in token authentication.
-    quoted: what ``quote_slices`` made of ``payload``, to save doing that here in one go.
+    Args:
+        params: the endpoint's own parameters; credentials and campaign are added here, where the row says.
+        campaign: the campaign's name.
+        payload: encoded ``{"map":…,"data":…}`` for the endpoints that take ``bulkData``; it is embedded, not encoded
+            again.
+        bearer: a token, in token authentication.
+        quoted: what ``quote_slices`` made of ``payload``, to save doing that here in one go.
     """
     credentials = config.credentials
     headers = dict(_JSON_HEADERS)
@@ -186,89 +161,3 @@ def _text(value: Param) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return bytes(value).decode() if isinstance(value, msgspec.Raw) else str(value)
-
-
-_REFUSALS: Final[dict[Meaning, type[OzonetelError]]] = {
-    Meaning.AUTH: AuthenticationError,
-    Meaning.AUTH_MODE: AuthModeError,
-    Meaning.TOKEN: AuthenticationError,
-    Meaning.CAMPAIGN: CampaignError,
-    Meaning.REQUEST: RequestRejectedError,
-    Meaning.RATE: RateLimitedError,
-    Meaning.NOT_FOUND: RequestRejectedError,
-}
-_SUCCESSES: Final = frozenset({Meaning.ACCEPTED, Meaning.QUEUED, Meaning.DUPLICATE})
-_HINTS: Final[dict[Meaning, str]] = {
-    Meaning.AUTH_MODE: " (the account's admin setting 'API Authentication' does not allow this; see auth=)",
-    Meaning.TOKEN: " (another process may have taken a new token, which kills this one)",
-}
-
-
-def read(
-    endpoint: Endpoint, http_status: int, body: bytes, secrets: tuple[str, ...] = (), *, token_used: bool = False
-) -> tuple[Reply, OzonetelError | None]:
-    """Read one reply: what it means, and the error to raise when it is not a success.
-
-    Parameters
-    ----------
-    http_status, body: as they came.
-    secrets: texts to mask in the error.
-    token_used: whether the request carried a bearer token.
-    """
-    reply = classify(endpoint.name, http_status, body, token_used=token_used)
-    return reply, None if reply.meaning in _SUCCESSES else _error(endpoint, http_status, reply, secrets)
-
-
-def _error(endpoint: Endpoint, http_status: int, reply: Reply, secrets: tuple[str, ...]) -> OzonetelError:
-    raw = redact(reply.text, secrets)
-    message = redact(reply.message, secrets)
-    if reply.meaning is Meaning.REJECT:
-        return LeadRejectedError(reply.field or "lead", message, endpoint=endpoint.name, raw=raw)
-    kind = _REFUSALS.get(reply.meaning)
-    if kind is not None:
-        text = (message or f"HTTP {http_status}") + _HINTS.get(reply.meaning, "")
-        return kind(text, endpoint=endpoint.name, raw=raw)
-    return OutcomeUnknownError(
-        f"sent, but the answer (HTTP {http_status}, {len(reply.text)} characters{_quoted(message)}) does not tell "
-        "whether it was applied",
-        endpoint=endpoint.name,
-        raw=raw,
-    )
-
-
-def _quoted(message: str) -> str:
-    return f", {message[:200]!r}" if message else ""
-
-
-def lead_receipt(reply: Reply) -> LeadReceipt:
-    """The receipt of an add, from a reply without error."""
-    outcome = "duplicate" if reply.meaning is Meaning.DUPLICATE else "accepted"
-    return LeadReceipt(outcome, reply.message, reply.text)  # type: ignore[arg-type]
-
-
-def batch_receipt(reply: Reply, rows: int) -> BatchReceipt:
-    """The receipt of a bulk request, from a reply without error."""
-    return BatchReceipt(str(reply.data["transactionid"]), rows)
-
-
-def export_receipt(reply: Reply) -> ExportReceipt:
-    """The receipt of a dial-status request, from a reply without error."""
-    return ExportReceipt(str(reply.data["uniqueid"]))
-
-
-def token_of(reply: Reply) -> str:
-    """The token in a reply of Generate Token without error.
-
-    Raises
-    ------
-    OutcomeUnknownError: it has characters that a header cannot carry.
-    """
-    token = str(reply.data["token"]).strip()
-    if not _TOKEN(token):
-        raise OutcomeUnknownError(
-            f"the token has {len(token)} characters with blanks, control or non-ASCII ones among them", endpoint="token"
-        )
-    return token
-
-
-_TOKEN: Final = re.compile(r"[!-~]+").fullmatch

@@ -19,9 +19,9 @@ from zoneinfo import ZoneInfo
 __all__ = [
     "UNSENDABLE",
     "BadCell",
-    "Bounds",
     "ColumnCheck",
     "DateCheck",
+    "DateLimits",
     "ExtraCheck",
     "NameCheck",
     "PhoneCheck",
@@ -85,11 +85,10 @@ def _digits(number: int) -> str:
 class _Grammar:
     """The texts a column takes, as a pattern for one cell and as one for all cells joined by line feeds.
 
-    Parameters
-    ----------
-    cell: pattern of one cell; must be possessive in effect and not match a line feed.
-    ascii_set: when any text of these characters fits, the characters.
-    blank_start: whether ``ascii_set`` answers for cells that begin with a blank, too.
+    Args:
+        cell: pattern of one cell; must be possessive in effect and not match a line feed.
+        ascii_set: when any text of these characters fits, the characters.
+        blank_start: whether ``ascii_set`` answers for cells that begin with a blank, too.
     """
 
     def __init__(self, cell: str, ascii_set: bytes | None = None, *, blank_start: bool = True) -> None:
@@ -145,9 +144,8 @@ class ColumnCheck:
     def one(self, cell: object) -> Value:
         """The cell as it is sent, ``""`` when it is missing.
 
-        Raises
-        ------
-        BadCell: the service would not take it.
+        Raises:
+            BadCell: the service would not take it.
         """
         raise NotImplementedError
 
@@ -173,8 +171,8 @@ class ColumnCheck:
         for i in positions:
             try:
                 out[i] = self.one(cells[i])
-            except BadCell as fault:
-                bad[i] = fault.reason
+            except BadCell as problem:
+                bad[i] = problem.reason
         return out, bad
 
 
@@ -288,20 +286,19 @@ class PriorityCheck(ColumnCheck):
         return known, bad  # type: ignore[return-value]
 
 
-class Bounds:
+class DateLimits:
     """The moments against which dates are held, as the service writes them.
 
-    Parameters
-    ----------
-    zone: the platform's zone; aware datetimes are converted to it.
-    now: the present moment; naive means in ``zone``.
+    Args:
+        timezone: the platform's zone; aware datetimes are converted to it.
+        now: the present moment; naive means in ``timezone``.
     """
 
-    __slots__ = ("now", "now_text", "zone")
+    __slots__ = ("now", "now_text", "timezone")
 
-    def __init__(self, zone: ZoneInfo, now: datetime) -> None:
-        self.zone = zone
-        self.now = now.replace(tzinfo=None) if now.tzinfo is None else now.astimezone(zone).replace(tzinfo=None)
+    def __init__(self, timezone: ZoneInfo, now: datetime) -> None:
+        self.timezone = timezone
+        self.now = now.replace(tzinfo=None) if now.tzinfo is None else now.astimezone(timezone).replace(tzinfo=None)
         self.now_text = _stamp(self.now)
 
     def latest(self, days: int | None) -> str:
@@ -333,7 +330,7 @@ class DateCheck(ColumnCheck):
     _dates = True
     width = 19
 
-    def __init__(self, bounds: Bounds, days: int | None = None) -> None:
+    def __init__(self, bounds: DateLimits, days: int | None = None) -> None:
         self._bounds = bounds
         self._latest = bounds.latest(days)
 
@@ -347,12 +344,12 @@ class DateCheck(ColumnCheck):
             datetime.fromisoformat(text)
         except ValueError:
             raise BadCell("a day that is not in the calendar; right would be a real date") from None
-        zone, now = self._bounds.zone.key, self._bounds.now_text
+        timezone, now = self._bounds.timezone.key, self._bounds.now_text
         # The last valid day of a date without a time counts to its end.
         if text < now[:10] if len(text) == 10 else text <= now:
-            raise BadCell(f"in the past; right would be later than {now} ({zone})")
+            raise BadCell(f"in the past; right would be later than {now} ({timezone})")
         if text > self._latest:
-            raise BadCell(f"too far ahead; right would be at the latest {self._latest} ({zone})")
+            raise BadCell(f"too far ahead; right would be at the latest {self._latest} ({timezone})")
         return text
 
     def as_text(self, cell: object) -> str | None:
@@ -364,7 +361,7 @@ class DateCheck(ColumnCheck):
         if not isinstance(cell, datetime):
             return cell.isoformat() if self._dates else None
         try:
-            moment = cell if cell.tzinfo is None else cell.astimezone(self._bounds.zone)
+            moment = cell if cell.tzinfo is None else cell.astimezone(self._bounds.timezone)
             return _stamp(moment.replace(tzinfo=None))
         except (OverflowError, ValueError):
             # A moment that the calendar of the other zone does not hold, or a "not a time" object of another library.
@@ -409,7 +406,7 @@ class ExtraCheck(TextCheck):
     grammar = _Grammar(f"[^{_UNSENDABLE}]*+", bytes(range(0x20, 0x7F)))
     _right = "right would be text without control characters, a number or a date"
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: DateLimits) -> None:
         self._dates = DateCheck(bounds)
 
     def one(self, cell: object) -> Value:

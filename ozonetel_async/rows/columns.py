@@ -23,12 +23,12 @@ from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from ..config import Dialect
-from ..errors import redact
+from ..masking import redact
 from .checks import (
     UNSENDABLE,
-    Bounds,
     ColumnCheck,
     DateCheck,
+    DateLimits,
     ExtraCheck,
     NameCheck,
     PhoneCheck,
@@ -43,13 +43,13 @@ __all__ = [
     "REQUIRED",
     "Layout",
     "check_for",
-    "columns_fault",
-    "extra_fault",
+    "columns_problem",
+    "extra_problem",
     "hint_for",
     "label",
     "lead_columns",
-    "name_fault",
-    "single_extra_fault",
+    "name_problem",
+    "single_extra_problem",
 ]
 
 Layout: TypeAlias = Literal["bulk", "schedule"]
@@ -76,7 +76,7 @@ _REQUEST_FIELDS = frozenset(
 _NOT_ALNUM = re.compile(r"[\W_]+")
 
 
-def check_for(column: str, layout: Layout, dialect: Dialect, bounds: Bounds) -> ColumnCheck:
+def check_for(column: str, layout: Layout, dialect: Dialect, bounds: DateLimits) -> ColumnCheck:
     """The check of a column, by its service name; a name that is not the service's own is a campaign's column."""
     makers: dict[str, Callable[[], ColumnCheck]] = {
         PHONE: lambda: PhoneCheck(dialect.plus if layout == "bulk" else dialect.schedule_plus),
@@ -123,7 +123,7 @@ def hint_for(name: str, layout: Layout) -> str | None:
     return PHONE if squeezed in _PHONE_ALIASES else None
 
 
-def name_fault(name: object, layout: Layout) -> str | None:
+def name_problem(name: object, layout: Layout) -> str | None:
     """Why ``name`` cannot be a column's name, or None when it can."""
     if not isinstance(name, str) or not name.strip():
         return f"a column's name is {shape(name)}; right would be text"
@@ -137,28 +137,28 @@ def name_fault(name: object, layout: Layout) -> str | None:
     return None
 
 
-def extra_fault(name: object, layout: Layout) -> str | None:
+def extra_problem(name: object, layout: Layout) -> str | None:
     """Why ``name`` cannot be the name of a lead's extra column, or None when it can."""
     if name in lead_columns(layout).values():
         return "a lead has a field of its own for this column"
-    return name_fault(name, layout)
+    return name_problem(name, layout)
 
 
 # Each of a process's few column names is asked about once per lead.
 @lru_cache(maxsize=1024, typed=True)
-def single_extra_fault(name: object) -> str | None:
-    """``extra_fault`` for a lead sent alone, whose columns stand beside the fields of its request."""
-    fault = extra_fault(name, "bulk")
-    if fault is None and isinstance(name, str) and _squeezed(name) in _REQUEST_FIELDS:
-        fault = "this is a field of the request itself, not of the lead"
-    return fault
+def single_extra_problem(name: object) -> str | None:
+    """``extra_problem`` for a lead sent alone, whose columns stand beside the fields of its request."""
+    problem = extra_problem(name, "bulk")
+    if problem is None and isinstance(name, str) and _squeezed(name) in _REQUEST_FIELDS:
+        problem = "this is a field of the request itself, not of the lead"
+    return problem
 
 
-def columns_fault(names: Sequence[object], layout: Layout) -> str | None:
+def columns_problem(names: Sequence[object], layout: Layout) -> str | None:
     """Why these cannot be the columns of a request, or None when they can."""
     for name in names:
-        if (fault := name_fault(name, layout)) is not None:
-            return fault
+        if (problem := name_problem(name, layout)) is not None:
+            return problem
     for column in REQUIRED[layout]:
         if column not in names:
             found = [name for name in names if isinstance(name, str)]

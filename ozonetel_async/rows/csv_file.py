@@ -34,22 +34,20 @@ def read_csv(
 ) -> CsvRows:
     """Open a CSV file of leads as a stream of rows; its header is read and checked here.
 
-    Parameters
-    ----------
-    path: the file. It is read anew, from its beginning, by each iteration.
-    columns: ``{header in the file: service column}`` for headers that need another name; None as the service column
-        leaves the file's column out. Headers not named here stay as they are, blanks around them removed.
-    encoding: the file's; the default is UTF-8 with or without the byte order mark that Excel writes.
-    delimiter: one character; None takes the one of ``, ; tab |`` that cuts the header into the most cells.
+    Args:
+        path: the file. It is read anew, from its beginning, by each iteration.
+        columns: ``{header in the file: service column}`` for headers that need another name; None as the service column
+            leaves the file's column out. Headers not named here stay as they are, blanks around them removed.
+        encoding: the file's; the default is UTF-8 with or without the byte order mark that Excel writes.
+        delimiter: one character; None takes the one of ``, ; tab |`` that cuts the header into the most cells.
 
     Blank lines are no rows. Lines may end in LF, CRLF or CR, and quoted cells may hold line breaks. A row with more or
     fewer cells than the header is handed on and ends as an invalid row, as does one with a NUL in it.
 
-    Raises
-    ------
-    ConfigurationError: the file cannot be read, is empty or in another encoding, its header lacks ``PhoneNumber`` or
-        has doubled, empty or misspelled names; while iterating: broken quotes, undecodable bytes or an oversized
-        cell, with the line's number.
+    Raises:
+        ConfigurationError: the file cannot be read, is empty or in another encoding, its header lacks ``PhoneNumber``
+            or has doubled, empty or misspelled names; while iterating: broken quotes, undecodable bytes or an oversized
+            cell, with the line's number.
 
     Examples
     --------
@@ -67,11 +65,10 @@ def reopen(source: Mapping[str, str]) -> CsvRows:
 class CsvRows(Iterable[list[str]]):
     """The rows of a CSV file, as often as they are iterated; see ``read_csv``.
 
-    Parameters
-    ----------
-    path: the file.
-    columns: the service columns, in the order of the cells of each row.
-    source: what ``reopen`` needs to read the same rows again; a journal keeps it.
+    Args:
+        path: the file.
+        columns: the service columns, in the order of the cells of each row.
+        source: what ``reopen`` needs to read the same rows again; a journal keeps it.
     """
 
     path: str

@@ -10,27 +10,24 @@ from typing import Final, TypeAlias
 from ..errors import ConfigurationError
 from ..models import Lead, Row
 
-__all__ = ["Intake", "Rows"]
+__all__ = ["RowSource", "Rows"]
 
 Rows: TypeAlias = Iterable[Row] | AsyncIterable[Row]
 
 _SLICE: Final = 250
 
 
-class Intake:
+class RowSource:
     """Takes rows from an input.
 
-    Parameters
-    ----------
-    rows: leads, mappings or sequences; any iterable or async iterable, of any length.
+    Args:
+        rows: leads, mappings or sequences; any iterable or async iterable, of any length.
 
-    Attributes
-    ----------
-    failure: the exception the input itself ended with, or None.
+    Attributes:
+        failure: the exception the input itself ended with, or None.
 
-    Raises
-    ------
-    ConfigurationError: ``rows`` is one row, or nothing that can be iterated.
+    Raises:
+        ConfigurationError: ``rows`` is one row, or nothing that can be iterated.
     """
 
     def __init__(self, rows: Rows) -> None:

@@ -1,7 +1,7 @@
 """Rows of every kind, fitted to the columns of a request.
 
-A frame turns a block of rows into columns of cells, has each column checked, and keeps the good rows until their batch
-is cut. ``FixedFrame`` has the same columns for the whole run; in a ``LeadFrame`` each batch has the columns that its
+A block of rows is turned into columns of cells, each column is checked, and the good rows are kept until their batch is
+cut. ``FixedColumns`` has the same columns for the whole run; with ``LeadColumns`` each batch has the columns that its
 leads fill.
 
 A row's length is the number of characters (code points) of all headers of its request plus those of all its cells as
@@ -17,47 +17,33 @@ from typing import Any, TypeAlias
 
 from ..config import Dialect
 from ..models import Lead, Row
-from .checks import (
-    BadCell,
-    Bounds,
-    ColumnCheck,
-    Value,
-    shape,
-)
-from .columns import (
-    REQUIRED,
-    Layout,
-    check_for,
-    extra_fault,
-    label,
-    lead_columns,
-)
+from .checks import BadCell, ColumnCheck, DateLimits, Value, shape
+from .columns import REQUIRED, Layout, check_for, extra_problem, label, lead_columns
 
 __all__ = [
     "NOT_A_ROW",
     "BadRow",
+    "ColumnFit",
     "Columns",
-    "Desk",
-    "Faults",
-    "FixedFrame",
-    "Frame",
-    "LeadFrame",
+    "FixedColumns",
+    "LeadColumns",
+    "Problems",
     "RaggedRow",
+    "RowRules",
     "is_sequence",
 ]
 
 # Column and reason of each bad row, by its position.
-Faults: TypeAlias = dict[int, tuple[str, str]]
+Problems: TypeAlias = dict[int, tuple[str, str]]
 Columns: TypeAlias = list[Sequence[object]]
 
 
 class RaggedRow(list[str]):
     """A row of a file with more or fewer cells than its header; always invalid, whatever its length.
 
-    Parameters
-    ----------
-    cells: the cells as found.
-    expected: cells in the header.
+    Args:
+        cells: the cells as found.
+        expected: cells in the header.
     """
 
     def __init__(self, cells: Iterable[str], expected: int) -> None:
@@ -82,10 +68,10 @@ def is_sequence(row: object) -> bool:
     return isinstance(row, Sequence) and not isinstance(row, str | bytes | bytearray | memoryview)
 
 
-class Desk:
+class RowRules:
     """What all checks of a run share."""
 
-    def __init__(self, layout: Layout, dialect: Dialect, bounds: Bounds) -> None:
+    def __init__(self, layout: Layout, dialect: Dialect, bounds: DateLimits) -> None:
         self.layout: Layout = layout
         self.dialect = dialect
         self.bounds = bounds
@@ -97,54 +83,54 @@ class Desk:
         return check_for(column, self.layout, self.dialect, self.bounds)
 
 
-class Frame:
+class ColumnFit:
     """The columns into which rows are fitted, and the rows that wait for their batch."""
 
-    def __init__(self, desk: Desk, columns: tuple[str, ...]) -> None:
-        self._desk = desk
-        self._checks = [(column, desk.check(column)) for column in columns]
+    def __init__(self, rules: RowRules, columns: tuple[str, ...]) -> None:
+        self._rules = rules
+        self._checks = [(column, rules.check(column)) for column in columns]
         widths = [check.width for _, check in self._checks]
         self._open = [i for i, width in enumerate(widths) if width is None]
         self._narrow = sum(width for width in widths if width is not None)
         self._pending: list[tuple[object, ...]] = []
         # Characters left for the cells of a row.
-        self._room = desk.dialect.row_characters - sum(map(len, columns))
+        self._room = rules.dialect.row_characters - sum(map(len, columns))
 
     @property
     def columns(self) -> tuple[str, ...] | None:
         """The request's columns, once known."""
         raise NotImplementedError
 
-    def fit(self, block: list[Row]) -> tuple[Columns, Sequence[int], Faults]:
+    def fit(self, block: list[Row]) -> tuple[Columns, Sequence[int], Problems]:
         """The block as columns of cells, the offsets of the rows they come from, and the rows that do not fit."""
         offsets: list[int] = []
         fitted: list[Sequence[object]] = []
-        faults: Faults = {}
+        problems: Problems = {}
         for offset, row in enumerate(block):
             try:
                 fitted.append(self.cells_of(row))
-            except BadRow as fault:
-                faults[offset] = (fault.field, fault.reason)
+            except BadRow as problem:
+                problems[offset] = (problem.field, problem.reason)
             else:
                 offsets.append(offset)
-        return list(zip(*fitted, strict=True)), offsets, faults
+        return list(zip(*fitted, strict=True)), offsets, problems
 
     def cells_of(self, row: object) -> Sequence[object]:
         """One row's cells in the order of the checks."""
         raise NotImplementedError
 
-    def check(self, cells: Columns) -> tuple[Columns, Faults]:
-        """The columns as they are sent, and the first fault of each bad row by its position in them."""
+    def check(self, cells: Columns) -> tuple[Columns, Problems]:
+        """The columns as they are sent, and the first problem of each bad row by its position in them."""
         sent: Columns = []
-        faults: Faults = {}
+        problems: Problems = {}
         for (name, check), column in zip(self._checks, cells, strict=False):
             good, bad = check.column(column)
             sent.append(good)
             for i, reason in bad.items():
-                faults.setdefault(i, (name, reason))
-        return sent, faults
+                problems.setdefault(i, (name, reason))
+        return sent, problems
 
-    def too_long(self, sent: Columns) -> Faults:
+    def too_long(self, sent: Columns) -> Problems:
         """The rows that are longer than the service takes; every cell must have passed its check."""
         # When no open column has a cell above its share of the room, no row can be too long.
         if self._room >= self._narrow:
@@ -152,10 +138,10 @@ class Frame:
             if all(_none_longer(sent[i], share) for i in self._open):
                 return {}
         lengths = map(sum, zip(*[map(len, map(str, column)) for column in sent], strict=True))
-        return {i: self._length_fault(n) for i, n in enumerate(lengths) if n > self._room}
+        return {i: self._length_problem(n) for i, n in enumerate(lengths) if n > self._room}
 
-    def _length_fault(self, characters: int) -> tuple[str, str]:
-        most = self._desk.dialect.row_characters
+    def _length_problem(self, characters: int) -> tuple[str, str]:
+        most = self._rules.dialect.row_characters
         total = characters + most - self._room
         return "row", f"{total} characters with its headers; right would be at most {most}"
 
@@ -164,7 +150,7 @@ class Frame:
         self._pending += rows
         return len(rows)
 
-    def drain(self) -> dict[str, object]:
+    def payload(self) -> dict[str, object]:
         """The waiting rows as a request's ``map`` and ``data``."""
         rows, self._pending = self._pending, []
         return {"map": self.columns, "data": rows}
@@ -186,11 +172,11 @@ def _none_longer(cells: Sequence[object], most: int) -> bool:
     return True
 
 
-class FixedFrame(Frame):
+class FixedColumns(ColumnFit):
     """The same columns for the whole run."""
 
-    def __init__(self, desk: Desk, columns: tuple[str, ...], *, positional: bool) -> None:
-        super().__init__(desk, columns)
+    def __init__(self, rules: RowRules, columns: tuple[str, ...], *, positional: bool) -> None:
+        super().__init__(rules, columns)
         self._columns = columns
         self._names = frozenset(columns)
         self._positional = positional
@@ -201,7 +187,7 @@ class FixedFrame(Frame):
     def columns(self) -> tuple[str, ...]:
         return self._columns
 
-    def fit(self, block: list[Row]) -> tuple[Columns, Sequence[int], Faults]:
+    def fit(self, block: list[Row]) -> tuple[Columns, Sequence[int], Problems]:
         """As for any frame; blocks of one simple kind of rows at the speed of C."""
         kinds = set(map(type, block))
         width = len(self._columns)
@@ -216,7 +202,7 @@ class FixedFrame(Frame):
 
     def cells_of(self, row: object) -> Sequence[object]:
         if isinstance(row, Lead):
-            row = _lead_mapping(row, self._desk.lead_columns)
+            row = _lead_mapping(row, self._rules.lead_columns)
         if isinstance(row, Mapping):
             if not row.keys() <= self._names:
                 stray = next(name for name in row if name not in self._names)
@@ -246,18 +232,18 @@ def _lead_mapping(lead: Lead, names: Mapping[str, str]) -> dict[str, object]:
     return {**cells, **lead.extra}
 
 
-class LeadFrame(Frame):
+class LeadColumns(ColumnFit):
     """The columns that the leads of a batch fill: the fixed ones first, then extras in the order they turn up.
 
     A cell row is the lead's fixed cells followed by its extras as one mapping.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk, tuple(desk.lead_columns.values()))
-        if desk.layout == "bulk":
-            self._room += len(desk.lead_columns["scheduled_time"])  # never sent
-        self._pick: Callable[[object], tuple[object, ...]] = attrgetter(*desk.lead_columns, "extra")
-        self._extra = desk.check("")
+    def __init__(self, rules: RowRules) -> None:
+        super().__init__(rules, tuple(rules.lead_columns.values()))
+        if rules.layout == "bulk":
+            self._room += len(rules.lead_columns["scheduled_time"])  # never sent
+        self._pick: Callable[[object], tuple[object, ...]] = attrgetter(*rules.lead_columns, "extra")
+        self._extra = rules.check("")
         self._columns: tuple[str, ...] | None = None
         self._usable: set[object] = set()
         self._new_batch()
@@ -272,7 +258,7 @@ class LeadFrame(Frame):
     def columns(self) -> tuple[str, ...] | None:
         return self._columns
 
-    def fit(self, block: list[Row]) -> tuple[Columns, Sequence[int], Faults]:
+    def fit(self, block: list[Row]) -> tuple[Columns, Sequence[int], Problems]:
         """As for any frame; blocks of leads at the speed of C."""
         if set(map(type, block)) == {Lead}:
             return list(zip(*map(self._pick, block), strict=True)), range(len(block)), {}
@@ -282,23 +268,23 @@ class LeadFrame(Frame):
         if isinstance(row, Lead):
             return self._pick(row)
         if isinstance(row, Mapping):
-            fixed = [row.get(column) for column in self._desk.lead_columns.values()]
-            return [*fixed, {name: cell for name, cell in row.items() if name not in self._desk.service_names}]
+            fixed = [row.get(column) for column in self._rules.lead_columns.values()]
+            return [*fixed, {name: cell for name, cell in row.items() if name not in self._rules.service_names}]
         if is_sequence(row):
             raise BadRow("row", "a sequence, whose cells have no names; right would be a lead, or columns=(...)")
         raise BadRow("row", NOT_A_ROW.format(shape(row)))
 
-    def check(self, cells: Columns) -> tuple[Columns, Faults]:
+    def check(self, cells: Columns) -> tuple[Columns, Problems]:
         """As for any frame, then the extras."""
-        sent, faults = super().check(cells)
+        sent, problems = super().check(cells)
         extras: list[object] = [{}] * len(cells[-1])
         for i, extra in enumerate(cells[-1]):
             if extra:
                 try:
                     extras[i] = self._sent_extra(extra)
-                except BadRow as fault:
-                    faults.setdefault(i, (fault.field, fault.reason))
-        return [*sent, extras], faults
+                except BadRow as problem:
+                    problems.setdefault(i, (problem.field, problem.reason))
+        return [*sent, extras], problems
 
     def _sent_extra(self, extra: object) -> dict[str, Value]:
         if not isinstance(extra, Mapping):
@@ -308,8 +294,8 @@ class LeadFrame(Frame):
             self._check_name(name)
             try:
                 value = self._extra.one(cell)
-            except BadCell as fault:
-                raise BadRow(label(name), fault.reason) from None
+            except BadCell as problem:
+                raise BadRow(label(name), problem.reason) from None
             if value != "":
                 sent[name] = value
         return sent
@@ -317,20 +303,20 @@ class LeadFrame(Frame):
     def _check_name(self, name: object) -> None:
         if name in self._usable:
             return
-        if (fault := extra_fault(name, self._desk.layout)) is not None:
-            raise BadRow(label(name), fault)
+        if (problem := extra_problem(name, self._rules.layout)) is not None:
+            raise BadRow(label(name), problem)
         if len(self._usable) > 1_000:
             self._usable.clear()
         self._usable.add(name)
 
-    def too_long(self, sent: Columns) -> Faults:
+    def too_long(self, sent: Columns) -> Problems:
         """As for any frame, with the names of a lead's own extras."""
         extras = sent[-1]
         if not any(extras):
             return super().too_long(sent[:-1])
         rows = zip(*sent, strict=True)
         lengths = (_characters(row) + _name_characters(row[-1]) for row in rows)
-        return {i: self._length_fault(n) for i, n in enumerate(lengths) if n > self._room}
+        return {i: self._length_problem(n) for i, n in enumerate(lengths) if n > self._room}
 
     def take(self, rows: list[tuple[object, ...]]) -> int:
         """As for any frame; fewer than given when a lead's extras would make a row of the batch too long."""
@@ -354,10 +340,10 @@ class LeadFrame(Frame):
         self._extras_length, self._longest = headers, longest
         return True
 
-    def drain(self) -> dict[str, object]:
+    def payload(self) -> dict[str, object]:
         """As for any frame, without the columns that no lead fills."""
         *fixed, extras = zip(*self._pending, strict=True)
-        required = REQUIRED[self._desk.layout]
+        required = REQUIRED[self._rules.layout]
         used = {
             name: column
             for (name, _), column in zip(self._checks, fixed, strict=True)
@@ -368,7 +354,7 @@ class LeadFrame(Frame):
         self._columns = tuple(used)
         self._pending = list(zip(*used.values(), strict=True))
         self._new_batch()
-        return super().drain()
+        return super().payload()
 
 
 def _characters(row: tuple[object, ...]) -> int:

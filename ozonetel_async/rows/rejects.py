@@ -16,14 +16,12 @@ __all__ = ["Rejects", "is_same_file"]
 class Rejects:
     """Writes row number, column, reason, and the row as it was handed in.
 
-    Parameters
-    ----------
-    path: the file; one that is there is written anew.
-    leads: the input, whose own file must not be overwritten.
+    Args:
+        path: the file; one that is there is written anew.
+        leads: the input, whose own file must not be overwritten.
 
-    Raises
-    ------
-    ConfigurationError: the file cannot be written, or is the input.
+    Raises:
+        ConfigurationError: the file cannot be written, or is the input.
     """
 
     def __init__(self, path: str | PathLike[str], leads: object) -> None:

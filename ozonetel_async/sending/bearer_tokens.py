@@ -41,9 +41,8 @@ def token_life(token: str) -> float:
 class TokenHolder:
     """The account's current token.
 
-    Parameters
-    ----------
-    fetch: gets a new token from the service; its errors reach every caller that waits for this token.
+    Args:
+        fetch: gets a new token from the service; its errors reach every caller that waits for this token.
     """
 
     def __init__(self, fetch: Callable[[], Awaitable[str]]) -> None:

@@ -21,31 +21,20 @@ from ..errors import (
     QueueFullError,
     RateLimitedError,
 )
-from ..protocol.endpoints import (
-    Endpoint,
-    EndpointName,
-    QueueName,
-    endpoint_table,
-)
-from ..protocol.replies import Meaning, Reply
-from ..protocol.requests import (
-    Params,
-    Request,
-    build,
-    quote_slices,
-    read,
-    token_of,
-)
+from ..protocol.endpoints import Endpoint, EndpointName, QueueName, endpoint_table
+from ..protocol.messages import Meaning
+from ..protocol.replies import Reply, bearer_token, read
+from ..protocol.requests import Params, Request, build, quote_slices
 from .bearer_tokens import TokenHolder
 from .queue import RateQueue, Slot
 from .retry import retry_after_seconds, wait_before_retry
 from .transport import Response, Transport
 
-__all__ = ["FATAL", "Call", "Dispatcher", "check_turn"]
+__all__ = ["STOPS_THE_UPLOAD", "ApiRequest", "Dispatcher", "check_queue_options"]
 
 _log = logging.getLogger("ozonetel_async")
 
-FATAL: Final = (
+STOPS_THE_UPLOAD: Final = (
     AuthenticationError,
     AuthModeError,
     CampaignError,
@@ -58,19 +47,18 @@ FATAL: Final = (
 """What every further request of the same kind would meet as well, so that a run of them had better end."""
 
 
-class Call:
+class ApiRequest:
     """What one call asks for, and where it stands.
 
-    Parameters
-    ----------
-    endpoint: short name.
-    params: the endpoint's own parameters.
-    campaign: the campaign's name, where the endpoint takes one.
-    payload: encoded bulkData, where the endpoint takes it.
-    priority: place in the queue; larger goes first.
-    max_wait: most seconds to wait in the queue, all attempts together; None waits as long as it takes.
-    before_send: awaited when the call's turn has come, right before each attempt.
-    not_applied: awaited when an attempt is known not to have been applied and another one will follow.
+    Args:
+        endpoint: short name.
+        params: the endpoint's own parameters.
+        campaign: the campaign's name, where the endpoint takes one.
+        payload: encoded bulkData, where the endpoint takes it.
+        priority: place in the queue; larger goes first.
+        max_wait: most seconds to wait in the queue, all attempts together; None waits as long as it takes.
+        before_send: awaited when the call's turn has come, right before each attempt.
+        not_applied: awaited when an attempt is known not to have been applied and another one will follow.
     """
 
     __slots__ = (
@@ -143,20 +131,18 @@ class Dispatcher:
             for name in names
         }
 
-    async def call(self, call: Call) -> Reply:
+    async def call(self, call: ApiRequest) -> Reply:
         """Make one call; repeat it only while it is known not to have been applied.
 
-        Returns
-        -------
-        The reply, whose meaning is a success.
+        Returns:
+            The reply, whose meaning is a success.
 
-        Raises
-        ------
-        OzonetelError: by meaning; see ``errors``.
+        Raises:
+            OzonetelError: by meaning; see ``errors``.
         """
         loop = self._check_loop()
         if call.max_wait is not None or type(call.priority) is not int:
-            check_turn(call.priority, call.max_wait)
+            check_queue_options(call.priority, call.max_wait)
         endpoint = self.endpoints[call.endpoint]
         queue = self.queues[endpoint.queue]
         deadline = None if call.max_wait is None else loop.time() + call.max_wait
@@ -186,7 +172,9 @@ class Dispatcher:
             return 0.0 if attempt == 1 else None
         return wait_before_retry(self._config.retry, failure, attempt, random.random())  # noqa: S311 - jitter
 
-    async def _attempt(self, call: Call, endpoint: Endpoint, slot: Slot) -> tuple[Reply | None, OzonetelError | None]:
+    async def _attempt(
+        self, call: ApiRequest, endpoint: Endpoint, slot: Slot
+    ) -> tuple[Reply | None, OzonetelError | None]:
         """One request in one slot; the slot is concluded in every case."""
         try:
             bearer = await self._tokens.get() if endpoint.bearer and self._config.auth == "token" else None
@@ -217,7 +205,7 @@ class Dispatcher:
             raise
         return self._conclude(call, endpoint, slot, response, bearer)
 
-    async def _build_long(self, call: Call, endpoint: Endpoint, bearer: str | None) -> Request:
+    async def _build_long(self, call: ApiRequest, endpoint: Endpoint, bearer: str | None) -> Request:
         # Encoding a megabyte takes milliseconds: one piece of one body in a turn of the loop, so that others run too.
         assert call.payload is not None
         pieces = []
@@ -236,7 +224,7 @@ class Dispatcher:
             )
 
     def _conclude(
-        self, call: Call, endpoint: Endpoint, slot: Slot, response: Response, bearer: str | None
+        self, call: ApiRequest, endpoint: Endpoint, slot: Slot, response: Response, bearer: str | None
     ) -> tuple[Reply, OzonetelError | None]:
         reply, failure = read(
             endpoint, response.status, response.body, self._secrets(bearer), token_used=bearer is not None
@@ -258,9 +246,9 @@ class Dispatcher:
         return forms if bearer is None else (*forms, bearer)
 
     async def _fetch_token(self) -> str:
-        call = Call("token", {}, max_wait=self._config.timeouts.total)
+        call = ApiRequest("token", {}, max_wait=self._config.timeouts.total)
         try:
-            return token_of(await self.call(call))
+            return bearer_token(await self.call(call))
         except OzonetelError as error:
             if error.outcome != "unknown":
                 raise
@@ -288,12 +276,11 @@ class Dispatcher:
         await self._transport.close()
 
 
-def check_turn(priority: object, max_wait: object) -> None:
+def check_queue_options(priority: object, max_wait: object) -> None:
     """Refuse a place in the queue that is none.
 
-    Raises
-    ------
-    ConfigurationError: the priority is no whole number, or the wait is no number of seconds.
+    Raises:
+        ConfigurationError: the priority is no whole number, or the wait is no number of seconds.
     """
     if not isinstance(priority, int):
         raise ConfigurationError(f"queue_priority must be a whole number, got {type(priority).__name__}")

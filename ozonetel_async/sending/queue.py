@@ -43,9 +43,8 @@ class Slot:
     Exactly one of the four conclusions counts, the first; later ones do nothing, so that a ``finally`` may say
     ``lost()`` after any other. A slot that is never concluded keeps its token for ever.
 
-    Attributes
-    ----------
-    started: loop time in seconds at which the slot was granted.
+    Attributes:
+        started: loop time in seconds at which the slot was granted.
     """
 
     __slots__ = ("_order", "_queue", "_token", "started")
@@ -85,9 +84,8 @@ class Slot:
     def refused(self, retry_after: float | None = None) -> None:
         """The server refused the request for its rate just now: the queue pauses and its pace falls.
 
-        Parameters
-        ----------
-        retry_after: seconds the server asked to wait, checked by the caller; None when it did not say.
+        Args:
+            retry_after: seconds the server asked to wait, checked by the caller; None when it did not say.
         """
         queue, self._queue = self._queue, None
         if queue is not None:
@@ -99,14 +97,14 @@ class RateQueue:
 
     It is bound to the event loop of its first ``acquire``; making one needs no running loop.
 
-    Parameters
-    ----------
-    name: short name of the endpoint, for errors.
-    limit: requests per window, the window's seconds, and the burst.
-    max_waiting: callers that may wait; one more gets ``QueueFullError``.
-    transit_margin: seconds that a request without an answer may still be on its way after its connection was closed.
-    window: where the tokens live; None keeps them in this process.
-    rng: random numbers in [0, 1) that lengthen pauses after refusals.
+    Args:
+        name: short name of the endpoint, for errors.
+        limit: requests per window, the window's seconds, and the burst.
+        max_waiting: callers that may wait; one more gets ``QueueFullError``.
+        transit_margin: seconds that a request without an answer may still be on its way after its connection was
+            closed.
+        window: where the tokens live; None keeps them in this process.
+        rng: random numbers in [0, 1) that lengthen pauses after refusals.
     """
 
     def __init__(
@@ -197,18 +195,16 @@ class RateQueue:
 
         Cancelling it at any moment loses no token. Conclude the slot once the request's fate is known.
 
-        Parameters
-        ----------
-        priority: higher ones first; equal ones first come, first served.
-        max_wait: most seconds to wait. The call is refused at once when even the best case is longer: everybody in
-            front goes on, each answer comes at once, and no request turns out unsent.
-        after: the slot of a refused attempt, whose place this one takes, and takes even in a full queue.
+        Args:
+            priority: higher ones first; equal ones first come, first served.
+            max_wait: most seconds to wait. The call is refused at once when even the best case is longer: everybody in
+                front goes on, each answer comes at once, and no request turns out unsent.
+            after: the slot of a refused attempt, whose place this one takes, and takes even in a full queue.
 
-        Raises
-        ------
-        QueueFullError: ``max_waiting`` callers wait already.
-        QueueTimeoutError: the wait would be, or became, longer than ``max_wait``.
-        ConfigurationError: the queue is closed or belongs to another event loop.
+        Raises:
+            QueueFullError: ``max_waiting`` callers wait already.
+            QueueTimeoutError: the wait would be, or became, longer than ``max_wait``.
+            ConfigurationError: the queue is closed or belongs to another event loop.
         """
         loop = self._check_loop()
         deadline = None if max_wait is None else self._deadline(loop.time(), max_wait)

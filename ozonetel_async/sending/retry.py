@@ -19,11 +19,10 @@ def wait_before_retry(policy: RetryPolicy, failure: OzonetelError, attempt: int,
     Only what is known not to have been applied is tried again: a request that never left, and one refused for its
     rate. The wait after the latter is the queue's business (it pauses for everybody), hence 0.
 
-    Parameters
-    ----------
-    failure: what the last attempt ended with.
-    attempt: how many attempts have ended in this kind of failure, from 1.
-    jitter: a random number in [0, 1), which spreads clients that failed together.
+    Args:
+        failure: what the last attempt ended with.
+        attempt: how many attempts have ended in this kind of failure, from 1.
+        jitter: a random number in [0, 1), which spreads clients that failed together.
     """
     if isinstance(failure, ConnectError) and attempt < policy.connect_attempts:
         ceiling = min(policy.max_backoff, policy.backoff * 2.0 ** min(attempt - 1, 60))

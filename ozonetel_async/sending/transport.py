@@ -16,12 +16,7 @@ from msgspec import Struct
 from yarl import URL
 
 from ..config import Timeouts
-from ..errors import (
-    ConfigurationError,
-    ConnectError,
-    OutcomeUnknownError,
-    OzonetelError,
-)
+from ..errors import ConfigurationError, ConnectError, OutcomeUnknownError, OzonetelError
 from ..protocol.requests import Request
 
 __all__ = ["Response", "Transport"]
@@ -73,11 +68,10 @@ class Response(Struct, frozen=True):
 class Transport:
     """Sends requests, each exactly once.
 
-    Parameters
-    ----------
-    timeouts: limits of one request.
-    session: the caller's own session, which stays open; None makes one on first use and closes it in ``close``.
-        The deprecated GET endpoints never use it: they need one that does not send a request twice.
+    Args:
+        timeouts: limits of one request.
+        session: the caller's own session, which stays open; None makes one on first use and closes it in ``close``.
+            The deprecated GET endpoints never use it: they need one that does not send a request twice.
     """
 
     def __init__(self, timeouts: Timeouts, session: aiohttp.ClientSession | None = None) -> None:
@@ -97,10 +91,9 @@ class Transport:
     async def send(self, request: Request) -> Response:
         """Send ``request`` once and read the whole answer.
 
-        Raises
-        ------
-        ConnectError: it never left.
-        OutcomeUnknownError: it may have arrived, but no complete answer came back.
+        Raises:
+            ConnectError: it never left.
+            OutcomeUnknownError: it may have arrived, but no complete answer came back.
         """
         failure: OzonetelError
         body = request.body

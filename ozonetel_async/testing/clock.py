@@ -106,9 +106,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 def run_virtual(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     """Run ``main`` to its end on a fresh :class:`VirtualTimeLoop`, as ``asyncio.run`` would, and return its result.
 
-    Raises
-    ------
-    VirtualDeadlockError: ``main`` waits for something that cannot happen any more.
+    Raises:
+        VirtualDeadlockError: ``main`` waits for something that cannot happen any more.
     """
     with asyncio.Runner(debug=debug, loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)

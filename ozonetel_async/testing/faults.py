@@ -42,18 +42,17 @@ class Fault(Struct, frozen=True, kw_only=True):
     that leave the choice take ``apply`` and default to True, the case that hurts. A fault of the callback works
     on the V4 job or dial-status export that its request starts, and may be combined with a fault of the answer.
 
-    Parameters
-    ----------
-    name: what ``LoggedRequest.fault`` shows.
-    kind: the behaviour.
-    apply: whether the service applies the request.
-    code: HTTP status of the answer, or 0 to keep the service's own.
-    body: text of the answer or of the callback.
-    content_type: Content-Type of the answer or of the callback.
-    headers: further headers of the answer.
-    seconds: pause per chunk, or delay of a callback.
-    amount: chunks, copies or bytes, as the kind needs.
-    flavour: ``"length"`` or ``"json"`` for a truncated answer.
+    Attributes:
+        name: what ``LoggedRequest.fault`` shows.
+        kind: the behaviour.
+        apply: whether the service applies the request.
+        code: HTTP status of the answer, or 0 to keep the service's own.
+        body: text of the answer or of the callback.
+        content_type: Content-Type of the answer or of the callback.
+        headers: further headers of the answer.
+        seconds: pause per chunk, or delay of a callback.
+        amount: chunks, copies or bytes, as the kind needs.
+        flavour: ``"length"`` or ``"json"`` for a truncated answer.
     """
 
     name: str
@@ -214,13 +213,12 @@ class Fault(Struct, frozen=True, kw_only=True):
 class FaultRule(Struct, kw_only=True):
     """A fault with its schedule; ``used`` tells how often it struck.
 
-    Parameters
-    ----------
-    endpoint: short name, or ``"*"`` for every documented endpoint.
-    fault: what happens.
-    times: how often, or None for ever.
-    after: how many matching requests, counted from the injection, pass first.
-    probability: chance of each strike, or None for certainty.
+    Attributes:
+        endpoint: short name, or ``"*"`` for every documented endpoint.
+        fault: what happens.
+        times: how often, or None for ever.
+        after: how many matching requests, counted from the injection, pass first.
+        probability: chance of each strike, or None for certainty.
     """
 
     endpoint: str

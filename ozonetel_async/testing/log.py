@@ -22,21 +22,20 @@ def _masked(values: Mapping[str, object]) -> str:
 class LoggedRequest(Struct):
     """One request.
 
-    Parameters
-    ----------
-    endpoint: short name: ``"add"``, ``"bulk"``, ``"schedule"``, ``"dial_status"``, ``"token"``, ``"legacy_add"``,
-        ``"legacy_schedule"``, ``"delete"``, ``"campaign_status"``, ``"set_campaign_status"``, ``"failed_file"``,
-        ``"export_file"``, or ``"unknown"`` for any other path.
-    at: arrival on the loop's clock.
-    method, path: of the request line, without the query.
-    status: HTTP status of the answer; 0 while there is none, and for good when the connection broke.
-    refused: whether it was refused for the rate.
-    applied: rows the service took on; for bulk, rows queued.
-    fault, callback_fault: names of the faults that befell it, or None.
-    params: the decoded parameters: query, form fields, or members of the JSON body.
-    headers: the request's headers.
-    body: the request's body.
-    message: the service's text, before a fault garbled it.
+    Attributes:
+        endpoint: short name: ``"add"``, ``"bulk"``, ``"schedule"``, ``"dial_status"``, ``"token"``, ``"legacy_add"``,
+            ``"legacy_schedule"``, ``"delete"``, ``"campaign_status"``, ``"set_campaign_status"``, ``"failed_file"``,
+            ``"export_file"``, or ``"unknown"`` for any other path.
+        at: arrival on the loop's clock.
+        method, path: of the request line, without the query.
+        status: HTTP status of the answer; 0 while there is none, and for good when the connection broke.
+        refused: whether it was refused for the rate.
+        applied: rows the service took on; for bulk, rows queued.
+        fault, callback_fault: names of the faults that befell it, or None.
+        params: the decoded parameters: query, form fields, or members of the JSON body.
+        headers: the request's headers.
+        body: the request's body.
+        message: the service's text, before a fault garbled it.
     """
 
     endpoint: str
@@ -63,13 +62,12 @@ class LoggedRequest(Struct):
 class LoggedCallback(Struct):
     """One attempt to deliver a callback.
 
-    Parameters
-    ----------
-    id: transaction id of the V4 job, or unique id of the export.
-    at: start of the attempt on the loop's clock.
-    url: where it went.
-    shape: name of the body's shape, or ``"hostile"``.
-    status: HTTP status of the receiver's answer, or 0 when there was none.
+    Attributes:
+        id: transaction id of the V4 job, or unique id of the export.
+        at: start of the attempt on the loop's clock.
+        url: where it went.
+        shape: name of the body's shape, or ``"hostile"``.
+        status: HTTP status of the receiver's answer, or 0 when there was none.
     """
 
     id: str

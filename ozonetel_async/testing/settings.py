@@ -36,14 +36,13 @@ SHARED = {"legacy_add": "add", "legacy_schedule": "schedule"}
 class FailedFile(Struct, frozen=True, kw_only=True):
     """How the CSV of failed rows looks; no document shows one.
 
-    Parameters
-    ----------
-    columns: its columns, or None for those of the request's ``map``. Unknown ones stay empty.
-    reason: header of the trailing column with the reason, or None for no such column.
-    number: what becomes of the phone number: ``"keep"``, ``"no_plus"``, ``"national"`` (last ten digits),
-        ``"scientific"`` (9.19812345678E+11), ``"rounded"`` (9.19812E+11, as a spreadsheet shows it), ``"float"``
-        (919812345678.0), ``"text"`` (with a leading apostrophe).
-    bom, crlf: byte order mark in front; CRLF line ends.
+    Attributes:
+        columns: its columns, or None for those of the request's ``map``. Unknown ones stay empty.
+        reason: header of the trailing column with the reason, or None for no such column.
+        number: what becomes of the phone number: ``"keep"``, ``"no_plus"``, ``"national"`` (last ten digits),
+            ``"scientific"`` (9.19812345678E+11), ``"rounded"`` (9.19812E+11, as a spreadsheet shows it), ``"float"``
+            (919812345678.0), ``"text"`` (with a leading apostrophe).
+        bom, crlf: byte order mark in front; CRLF line ends.
     """
 
     columns: tuple[str, ...] | None = None
@@ -85,7 +84,7 @@ class SimulatorOptions(TypedDict, total=False):
     host: str
     port: int
     ssl: SSLContext | None
-    zone: str
+    timezone: str
     max_log: int | None
     keep_leads: bool
     add_messages: tuple[AddMessage, ...]
@@ -108,49 +107,50 @@ class SimulatorOptions(TypedDict, total=False):
 class Settings(Struct, frozen=True, kw_only=True):
     """The settings of a simulator. Where the documents are silent, a setting chooses between the readings.
 
-    Parameters
-    ----------
-    api_key, username: the one account.
-    auth_mode: the account's admin setting "API Authentication".
-    window, window_kind, window_phase: length in seconds and kind of every rate window but the token's; see
-        ``RateWindow``.
-    token_window: length in seconds of the window of Generate Token.
-    limits: requests per window by endpoint, over the defaults; 0 or less lifts the limit.
-    count_refused: whether refused requests count against the window.
-    refusal_status, refusal_retry_after: HTTP status of a refusal for the rate, and whether it carries ``Retry-After``.
-    latency: least and most seconds each way, uniform.
-    queue_delay, processing: least and most seconds a V4 job or an export waits and works.
-    callback_shapes: bodies of the callbacks, in turn: JSON object, JSON string, the page's sample with unescaped
-        inner quotes, urlencoded or multipart field, bare object, and text before the object.
-    callback_retries, callback_retry_delay, callback_timeout: further attempts when a receiver does not answer with
-        2xx, seconds before each, and seconds given to the receiver.
-    token_life: seconds a bearer token lives; a new one ends all earlier ones.
-    replaced_token_message: what a replaced token is told: ``"Token Expired"`` or ``"Invalid Token"``.
-    token_needs_key: whether token calls need the ``apiKey`` header as well.
-    failed_link_life: seconds for which the link to the failed rows works.
-    failed_file: how that file looks.
-    no_failed_path: ``failedFilePath`` of a job without failed rows: an empty text, null, or no such key.
-    list_duplicates: whether skipped duplicates count as not processed and stand in the file.
-    seed: of everything random.
-    host, port, ssl: where to listen; port 0 takes a free one.
-    zone: IANA name of the platform's zone.
-    max_log: how many requests the log keeps, None for all.
-    keep_leads: False only counts: no leads, numbers or request parameters are kept, and duplicates are recognised
-        within one request only.
-    add_messages: wordings of a successful add, in turn; ``"auto"`` picks the one that fits.
-    message_name: whether the messages name the campaign's kind or its name.
-    duplicate_message: wording for a skipped duplicate.
-    add_data: a ``data`` object in the answer of a successful add.
-    same_number: when two numbers are the same one: equal digits, equal last ten digits, equal text.
-    strict_priority: refuse a priority that is no number from 0 to 99; otherwise only an empty one is refused.
-    expiry_end_of_day: whether a date without time is valid through its day.
-    schedule_horizon_days: how far ahead a call may be scheduled.
-    schedule_status_word: whether a successful schedule has a ``status``; the newest token page begins with ``message``.
-    over_rows: what happens to a request with too many rows.
-    export_result: whether a dial-status callback carries a link to a CSV or the rows.
-    error_status, auth_status: HTTP status of documented errors, and of those about credentials.
-    php_content_type: Content-Type of the PHP services.
-    url_limit: longest request target in characters, None for no bound.
+    Attributes:
+        api_key, username: the one account.
+        auth_mode: the account's admin setting "API Authentication".
+        window, window_kind, window_phase: length in seconds and kind of every rate window but the token's; see
+            ``RateWindow``.
+        token_window: length in seconds of the window of Generate Token.
+        limits: requests per window by endpoint, over the defaults; 0 or less lifts the limit.
+        count_refused: whether refused requests count against the window.
+        refusal_status, refusal_retry_after: HTTP status of a refusal for the rate, and whether it carries
+            ``Retry-After``.
+        latency: least and most seconds each way, uniform.
+        queue_delay, processing: least and most seconds a V4 job or an export waits and works.
+        callback_shapes: bodies of the callbacks, in turn: JSON object, JSON string, the page's sample with unescaped
+            inner quotes, urlencoded or multipart field, bare object, and text before the object.
+        callback_retries, callback_retry_delay, callback_timeout: further attempts when a receiver does not answer with
+            2xx, seconds before each, and seconds given to the receiver.
+        token_life: seconds a bearer token lives; a new one ends all earlier ones.
+        replaced_token_message: what a replaced token is told: ``"Token Expired"`` or ``"Invalid Token"``.
+        token_needs_key: whether token calls need the ``apiKey`` header as well.
+        failed_link_life: seconds for which the link to the failed rows works.
+        failed_file: how that file looks.
+        no_failed_path: ``failedFilePath`` of a job without failed rows: an empty text, null, or no such key.
+        list_duplicates: whether skipped duplicates count as not processed and stand in the file.
+        seed: of everything random.
+        host, port, ssl: where to listen; port 0 takes a free one.
+        timezone: IANA name of the platform's zone.
+        max_log: how many requests the log keeps, None for all.
+        keep_leads: False only counts: no leads, numbers or request parameters are kept, and duplicates are recognised
+            within one request only.
+        add_messages: wordings of a successful add, in turn; ``"auto"`` picks the one that fits.
+        message_name: whether the messages name the campaign's kind or its name.
+        duplicate_message: wording for a skipped duplicate.
+        add_data: a ``data`` object in the answer of a successful add.
+        same_number: when two numbers are the same one: equal digits, equal last ten digits, equal text.
+        strict_priority: refuse a priority that is no number from 0 to 99; otherwise only an empty one is refused.
+        expiry_end_of_day: whether a date without time is valid through its day.
+        schedule_horizon_days: how far ahead a call may be scheduled.
+        schedule_status_word: whether a successful schedule has a ``status``; the newest token page begins with
+            ``message``.
+        over_rows: what happens to a request with too many rows.
+        export_result: whether a dial-status callback carries a link to a CSV or the rows.
+        error_status, auth_status: HTTP status of documented errors, and of those about credentials.
+        php_content_type: Content-Type of the PHP services.
+        url_limit: longest request target in characters, None for no bound.
     """
 
     api_key: str = "sim-key-3f9a6c1e5b7d"
@@ -182,7 +182,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 0
     ssl: SSLContext | None = None
-    zone: str = "Asia/Kolkata"
+    timezone: str = "Asia/Kolkata"
     max_log: int | None = None
     keep_leads: bool = True
     add_messages: tuple[AddMessage, ...] = ("auto",)
@@ -216,4 +216,4 @@ class Settings(Struct, frozen=True, kw_only=True):
         unknown = set(self.limits or ()) - set(LIMITS) - set(SHARED)
         if unknown:
             raise ValueError(f"limits names endpoints that do not exist: {', '.join(sorted(unknown))}")
-        ZoneInfo(self.zone)
+        ZoneInfo(self.timezone)

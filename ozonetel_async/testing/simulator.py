@@ -12,16 +12,11 @@ from typing import Literal, Self, Unpack
 from .faults import Fault, FaultPlan, FaultRule
 from .log import EndpointFigures, LoggedCallback, LoggedRequest
 from .service.account import Account
-from .service.callbacks import Courier
-from .service.http import Front
+from .service.callbacks import CallbackSender
+from .service.http import HttpServer
 from .service.jobs import Files, Job, Jobs
 from .service.routes import Service
-from .service.state import (
-    Campaign,
-    DoNotDisturb,
-    Routing,
-    TokenDesk,
-)
+from .service.state import Campaign, DoNotDisturb, Routing, TokenIssuer
 from .settings import Settings, SimulatorOptions
 from .thread import InThread
 from .window import RateWindow, worst_window
@@ -42,9 +37,8 @@ class Simulator:
     It holds one account with an outbound campaign "Diwali"; ``campaign()`` makes more. Every endpoint judges, stores
     and answers as the documents say; where they are silent, a setting chooses.
 
-    Parameters
-    ----------
-    **options: see ``Settings``, which lists every keyword with its default.
+    Args:
+        **options: see ``Settings``, which lists every keyword with its default.
 
     Examples
     --------
@@ -64,11 +58,11 @@ class Simulator:
         self._random = Random(self.settings.seed)  # noqa: S311 - reproducible latency, no secrets
         self._account = Account(self.settings, self._clock, self._random)
         self._files = Files(self.settings.failed_link_life, self._clock)
-        self._courier = Courier(self.settings, self._clock, self._notify)
+        self._courier = CallbackSender(self.settings, self._clock, self._notify)
         self._jobs = Jobs(self._account, self._courier, self._files, self._notify)
         self._plan = FaultPlan(self._random)
         service = Service(self._account, self._files)
-        self._front = Front(self._account, service, self._jobs, self._plan, self._notify)
+        self._front = HttpServer(self._account, service, self._jobs, self._plan, self._notify)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watchers: set[asyncio.Future[None]] = set()
         self.campaign(DEFAULT_CAMPAIGN, columns=DEFAULT_COLUMNS)
@@ -99,7 +93,7 @@ class Simulator:
         return self._account.dnd
 
     @property
-    def tokens(self) -> TokenDesk:
+    def tokens(self) -> TokenIssuer:
         """The bearer tokens: ``tokens.issued`` counts them, ``tokens.expire()`` ends the current one."""
         return self._account.tokens
 
@@ -154,17 +148,15 @@ class Simulator:
     ) -> FaultRule:
         """Script a fault.
 
-        Parameters
-        ----------
-        endpoint: short name, or ``"*"`` for every documented endpoint.
-        fault: what happens.
-        times: how often it strikes, None for ever.
-        after: how many requests of the endpoint, counted from now, pass first.
-        probability: chance that it strikes a request, None for certainty.
+        Args:
+            endpoint: short name, or ``"*"`` for every documented endpoint.
+            fault: what happens.
+            times: how often it strikes, None for ever.
+            after: how many requests of the endpoint, counted from now, pass first.
+            probability: chance that it strikes a request, None for certainty.
 
-        Returns
-        -------
-        The rule; its ``used`` tells how often it struck. Rules are tried in the order of their injection.
+        Returns:
+            The rule; its ``used`` tells how often it struck. Rules are tried in the order of their injection.
         """
         rule = FaultRule(endpoint=endpoint, fault=fault, times=times, after=after, probability=probability)
         self._plan.add(rule)
@@ -213,18 +205,16 @@ class Simulator:
     async def settle(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - the caller's patience, as in wait_for
         """Wait until no V4 job, export or callback is under way.
 
-        Raises
-        ------
-        TimeoutError: after ``timeout`` seconds.
+        Raises:
+            TimeoutError: after ``timeout`` seconds.
         """
         await self.wait_for(lambda: not self.busy, timeout)
 
     async def wait_for(self, condition: Callable[[], object], timeout: float = 10.0) -> None:  # noqa: ASYNC109
         """Wait until ``condition()`` is true; it is looked at whenever something happens here, and now and then.
 
-        Raises
-        ------
-        TimeoutError: after ``timeout`` seconds, with the state of the simulator.
+        Raises:
+            TimeoutError: after ``timeout`` seconds, with the state of the simulator.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout

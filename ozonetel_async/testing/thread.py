@@ -17,10 +17,9 @@ T = TypeVar("T")
 class InThread(Generic[T]):
     """An async context manager entered in a thread, as a plain context manager.
 
-    Parameters
-    ----------
-    make: makes the async context manager; called in the thread, on its running loop.
-    name: of the thread.
+    Args:
+        make: makes the async context manager; called in the thread, on its running loop.
+        name: of the thread.
     """
 
     def __init__(self, make: Callable[[], AbstractAsyncContextManager[T]], name: str) -> None:

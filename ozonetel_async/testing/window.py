@@ -19,14 +19,13 @@ _ROUNDING = 1e-6
 class RateWindow:
     """At most ``requests`` per ``per`` seconds, counted in one of four ways.
 
-    Parameters
-    ----------
-    requests: requests that one window admits.
-    per: length of the window in seconds.
-    kind: ``"sliding"``: any stretch of ``per`` seconds. ``"calendar"``: windows side by side from a common origin.
-        ``"first_request"``: a window opens with the first request after the last one closed. ``"token_bucket"``: a
-        full bucket of ``requests`` tokens that fills evenly, ``requests`` in ``per`` seconds.
-    phase: seconds by which the calendar's windows are shifted.
+    Args:
+        requests: requests that one window admits.
+        per: length of the window in seconds.
+        kind: ``"sliding"``: any stretch of ``per`` seconds. ``"calendar"``: windows side by side from a common origin.
+            ``"first_request"``: a window opens with the first request after the last one closed. ``"token_bucket"``: a
+            full bucket of ``requests`` tokens that fills evenly, ``requests`` in ``per`` seconds.
+        phase: seconds by which the calendar's windows are shifted.
     """
 
     __slots__ = ("_admits", "_filled", "_level", "_start", "_times", "_used", "kind", "per", "phase", "requests")

@@ -11,38 +11,37 @@ from functools import partial
 from os import PathLike
 from typing import Final, Literal
 
+from ..callbacks.url_tokens import add_token, new_token
 from ..config import ClientConfig
 from ..errors import JournalError, Outcome
-from ..journal.journal import Entry, Header, Journal
-from ..journal.settlement import callback_url, new_token
+from ..journal.journal import Header, Journal, JournaledBatch
 from ..protocol.requests import Params
 from ..rows.batches import Batch
-from ..sending.dispatcher import Call
+from ..sending.dispatcher import ApiRequest
 
-__all__ = ["Ledger", "open_ledger", "wait_for_verdicts"]
+__all__ = ["UploadJournal", "open_upload_journal", "wait_for_callbacks"]
 
 # How often a journal that another process writes callbacks into is looked at.
 _LOOK_EVERY: Final = 0.25
 _NOT_APPLIED: Final = ("pending", "refused")
 
 
-class Ledger:
+class UploadJournal:
     """Compares the input with what is journaled, and writes down what happens to each batch.
 
-    Parameters
-    ----------
-    journal: open, and held by this upload.
-    entries: its batches when the upload began: an unbroken row from the first batch on.
-    callback_base: public URL under which callbacks arrive, or None.
+    Args:
+        journal: open, and held by this upload.
+        entries: its batches when the upload began: an unbroken row from the first batch on.
+        callback_url: public URL under which callbacks arrive, or None.
     """
 
-    def __init__(self, journal: Journal, entries: list[Entry], callback_base: str | None) -> None:
+    def __init__(self, journal: Journal, entries: list[JournaledBatch], callback_url: str | None) -> None:
         self.journal = journal
-        self._callback_base = callback_base
+        self._callback_url = callback_url
         self._expected = deque(entries)
         self._invalid: list[int] = []
         self._marked: set[int] = set()  # batches written as sent before their turn to be sent had come
-        self.verified: deque[Entry] = deque()
+        self.matched: deque[JournaledBatch] = deque()
         """Journaled batches that this run's input has produced again."""
 
     @property
@@ -58,12 +57,11 @@ class Ledger:
         """Note an invalid row; it goes into the record of the batch that accounts for it."""
         self._invalid.append(row)
 
-    def recognise(self, batch: Batch) -> None:
+    def compare(self, batch: Batch) -> None:
         """Compare a batch with the next journaled one.
 
-        Raises
-        ------
-        JournalError: the input has changed.
+        Raises:
+            JournalError: the input has changed.
         """
         entry = self._expected.popleft()
         if not entry.matches(batch):
@@ -73,7 +71,7 @@ class Ledger:
                 "Give it the same input, or begin a new journal"
             )
         self._take_invalid(batch)
-        self.verified.append(entry)
+        self.matched.append(entry)
 
     def check_complete(self) -> None:
         """Raise ``JournalError`` when the input ended before all that is journaled."""
@@ -83,24 +81,23 @@ class Ledger:
                 "which is journaled already; nothing was sent. Give it the same input, or begin a new journal"
             )
 
-    async def prepare(self, batch: Batch, call: Call, *, at_once: bool) -> None:
+    async def prepare(self, batch: Batch, call: ApiRequest, *, at_once: bool) -> None:
         """Write a new batch ahead or fetch a journaled one; give ``call`` its callback URL, have it note its sends.
 
         New batches must come in their order.
 
-        Parameters
-        ----------
-        at_once: whether a new batch can be sent right away; then one write does for "planned" and "sent".
+        Args:
+            at_once: whether a new batch can be sent right away; then one write does for "planned" and "sent".
         """
         index = batch.index
-        token = None if self._callback_base is None else new_token()
+        token = None if self._callback_url is None else new_token()
         if batch.payload:
             self._marked.update([index] if at_once else [])
             await self.journal.plan(batch, self._take_invalid(batch), token, sent=at_once)
         else:
             call.payload, token = await self.journal.body(index, token)
-        if token is not None and self._callback_base is not None:
-            call.params = {**call.params, "callBackUrl": callback_url(self._callback_base, token)}
+        if token is not None and self._callback_url is not None:
+            call.params = {**call.params, "callBackUrl": add_token(self._callback_url, token)}
         call.before_send = partial(self._mark_sent, index)
         call.not_applied = partial(self.journal.mark, index, "pending")
 
@@ -134,14 +131,14 @@ _RECORDS: Final[Mapping[str, Callable[[Journal, int, str], Awaitable[None]]]] = 
 
 
 @asynccontextmanager
-async def open_ledger(
-    path: str | PathLike[str], header: Header, callback_base: str | None
-) -> AsyncIterator[tuple[Ledger, datetime]]:
-    """Open the journal for an upload; gives its ledger and the moment against which dates are to be checked."""
+async def open_upload_journal(
+    path: str | PathLike[str], header: Header, callback_url: str | None
+) -> AsyncIterator[tuple[UploadJournal, datetime]]:
+    """Open the journal for an upload; gives its journal and the moment against which dates are to be checked."""
     journal = await Journal.open(path, header)
     try:
         checked_at = _moment(journal, (await journal.header()).checked_at)
-        yield Ledger(journal, await journal.entries(), callback_base), checked_at
+        yield UploadJournal(journal, await journal.entries(), callback_url), checked_at
     finally:
         await journal.close()
 
@@ -153,7 +150,7 @@ def _moment(journal: Journal, text: str) -> datetime:
         raise JournalError(f"journal {journal.path.name} is damaged (its time is no ISO time)") from None
 
 
-async def wait_for_verdicts(journal: Journal, seconds: float, stop: asyncio.Event | None = None) -> None:
+async def wait_for_callbacks(journal: Journal, seconds: float, stop: asyncio.Event | None = None) -> None:
     """Wait until every batch that reached the service has its callback; after ``seconds``, note who has none.
 
     ``stop``, once set, ends the wait; then nothing is noted.

@@ -13,36 +13,18 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec import Struct
 
-from ..errors import (
-    ConfigurationError,
-    JournalError,
-    Outcome,
-    OutcomeUnknownError,
-    OzonetelError,
-    QueueFullError,
-)
-from ..journal.settlement import check_base
-from ..models import (
-    BatchResult,
-    InvalidRow,
-    Row,
-    UploadReport,
-)
-from ..protocol.params import ChunkerMaker
-from ..protocol.replies import Reply
-from ..protocol.requests import Params, batch_receipt
-from ..rows.batches import Batch
-from ..rows.intake import Intake, Rows
+from ..callbacks.url_tokens import check_base
+from ..errors import ConfigurationError, JournalError, Outcome, OutcomeUnknownError, OzonetelError, QueueFullError
+from ..models import BatchResult, InvalidRow, Row, UploadReport
+from ..protocol.replies import Reply, batch_receipt
+from ..protocol.requests import Params
+from ..rows.batches import Batch, ChunkerMaker
+from ..rows.intake import Rows, RowSource
 from ..rows.rejects import Rejects
-from ..sending.dispatcher import (
-    FATAL,
-    Call,
-    Dispatcher,
-    check_turn,
-)
+from ..sending.dispatcher import STOPS_THE_UPLOAD, ApiRequest, Dispatcher, check_queue_options
 
 if TYPE_CHECKING:
-    from .journaling import Ledger
+    from .journaling import UploadJournal
 
 __all__ = ["OnUnknown", "Upload", "UploadOptions"]
 
@@ -96,7 +78,7 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError("on_progress must be a plain function that takes the report; it is not awaited")
         if self.stop is not None and not isinstance(self.stop, asyncio.Event):
             raise ConfigurationError(f"stop must be an asyncio.Event, got {type(self.stop).__name__}")
-        check_turn(self.queue_priority, None)
+        check_queue_options(self.queue_priority, None)
         if self.journal is not None and self.callback_url is not None:
             check_base(self.callback_url)
         patience = self.callback_timeout
@@ -113,12 +95,11 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
 class Upload:
     """One upload, from the first row to the report.
 
-    Parameters
-    ----------
-    rows: leads, mappings or sequences; sync or async iterable.
-    make_chunker: given the receiver of invalid rows, makes the chunker.
-    params: the bulk endpoint's parameters that all batches share.
-    ledger: the upload's side of its journal, when it has one.
+    Args:
+        rows: leads, mappings or sequences; sync or async iterable.
+        make_chunker: given the receiver of invalid rows, makes the chunker.
+        params: the bulk endpoint's parameters that all batches share.
+        journal: the upload's side of its journal, when it has one.
     """
 
     def __init__(
@@ -129,7 +110,7 @@ class Upload:
         make_chunker: ChunkerMaker,
         params: Params,
         options: UploadOptions,
-        ledger: Ledger | None = None,
+        journal: UploadJournal | None = None,
     ) -> None:
         self.report = UploadReport(campaign=campaign)
         self._dispatcher = dispatcher
@@ -141,17 +122,17 @@ class Upload:
         self._priority = options.queue_priority
         self._attempts = _RESENDS if options.on_unknown == "resend" else 1
         self._on_progress = options.on_progress
-        self._intake = Intake(rows)
+        self._intake = RowSource(rows)
         self._chunker = make_chunker(self._note_invalid)
         self._rejects = None if options.rejects is None else Rejects(options.rejects, rows)
         self._fresh: deque[Batch] = deque()  # cut, and not yet compared with the journal or written into it
         self._ready: deque[Batch] = deque()
         # A task has no call before its first turn: cancelled until then, it would end without a word of its batch.
-        self._calls: dict[asyncio.Task[None], Call | None] = {}
+        self._calls: dict[asyncio.Task[None], ApiRequest | None] = {}
         self._taking: asyncio.Task[object] | None = None
         self._interruptions = 0
         self._abandoned = False
-        self._ledger = ledger
+        self._journal = journal
         self._stop_event = options.stop
         self._in_doubt: set[int] = set()  # batches of unknown fate from an earlier run
         self._unknown_streak = 0
@@ -194,10 +175,10 @@ class Upload:
         if self._intake.failure is not None:
             self._stop(f"{type(self._intake.failure).__name__} in the input")
         await self._admit(self._chunker.flush())
-        if self._ledger is not None:
+        if self._journal is not None:
             if not self.report.stopped_by:
-                self._ledger.check_complete()
-            self._take_up(self._ledger)
+                self._journal.check_complete()
+            self._continue_from(self._journal)
         await self._start_ready()
         while self._calls:
             await self._reap()
@@ -225,25 +206,25 @@ class Upload:
         self._fresh.extend(batches)
         while self._fresh:
             batch = self._fresh[0]
-            if self._ledger is None:
+            if self._journal is None:
                 self._ready.append(batch)
             elif self.report.stopped_by:
                 # Not journaled: the rest of an input that ended early would be cut otherwise by the next run.
                 self._fresh.popleft()
                 self._settle_unsent(batch)
                 continue
-            elif self._ledger.replaying:
-                self._ledger.recognise(batch)
+            elif self._journal.replaying:
+                self._journal.compare(batch)
             else:
-                self._take_up(self._ledger)
+                self._continue_from(self._journal)
                 self._ready.append(batch)
             self._fresh.popleft()
         await self._start_ready()
 
-    def _take_up(self, ledger: Ledger) -> None:
+    def _continue_from(self, journal: UploadJournal) -> None:
         """Count what an earlier run has settled, and make ready what it left to do."""
-        while ledger.verified:
-            entry = ledger.verified.popleft()
+        while journal.matched:
+            entry = journal.matched.popleft()
             batch = Batch(
                 entry.index, entry.first_row, entry.last_row, entry.rows, entry.read, entry.read - entry.rows, b""
             )
@@ -291,8 +272,8 @@ class Upload:
             if call is not None:
                 task.cancel()
         self._attempts = 1
-        if self._ledger is not None:
-            self._take_up(self._ledger)
+        if self._journal is not None:
+            self._continue_from(self._journal)
         self._fresh.extend(self._chunker.feed(self._intake.rest()))
         self._fresh.extend(self._chunker.flush())
         for batch in (*self._ready, *self._fresh):
@@ -304,7 +285,7 @@ class Upload:
 
     def _settle_unsent(self, batch: Batch) -> None:
         # An earlier run may have sent what this one did not get to compare with the journal.
-        earlier = batch.index in self._in_doubt or (self._ledger is not None and self._ledger.may_be_applied(batch))
+        earlier = batch.index in self._in_doubt or (self._journal is not None and self._journal.may_be_applied(batch))
         self._settle(batch, "unknown" if earlier else "not_sent", error=self.report.stopped_by)
 
     async def _send(self, batch: Batch) -> None:
@@ -312,14 +293,14 @@ class Upload:
         if self._refused_by is not None:
             self._settle_unsent(batch)
             return
-        call = Call("bulk", self._params, campaign=self._campaign, payload=batch.payload, priority=self._priority)
+        call = ApiRequest("bulk", self._params, campaign=self._campaign, payload=batch.payload, priority=self._priority)
         call.in_doubt = batch.index in self._in_doubt
         task = asyncio.current_task()
         assert task is not None
         self._calls[task] = call
         try:
-            if self._ledger is not None:
-                await self._ledger.prepare(batch, call, at_once=self._may_go_at_once())
+            if self._journal is not None:
+                await self._journal.prepare(batch, call, at_once=self._may_go_at_once())
             reply = await self._deliver(call)
         except asyncio.CancelledError:
             outcome: Outcome = "unknown" if call.may_be_applied else "not_sent"
@@ -347,15 +328,15 @@ class Upload:
     ) -> None:
         """Write a batch's fate into the journal, if there is one, and count it."""
         try:
-            if self._ledger is not None:
-                await self._ledger.conclude(batch, outcome, transaction_id or error or "")
+            if self._journal is not None:
+                await self._journal.conclude(batch, outcome, transaction_id or error or "")
         except JournalError as failure:
             # What the service said is known all the same; the next run will take the batch for unknown.
             self._refuse(_text(failure))
         finally:
             self._settle(batch, outcome, transaction_id=transaction_id, error=error)
 
-    async def _deliver(self, call: Call) -> Reply:
+    async def _deliver(self, call: ApiRequest) -> Reply:
         attempts = self._attempts
         while True:
             try:
@@ -371,7 +352,7 @@ class Upload:
 
     def _note_failure(self, error: OzonetelError, outcome: Outcome) -> None:
         self._unknown_streak = self._unknown_streak + 1 if outcome == "unknown" else 0
-        if isinstance(error, FATAL):
+        if isinstance(error, STOPS_THE_UPLOAD):
             self._refuse(_text(error))
         elif self._unknown_streak >= _UNKNOWN_STREAK:
             self._refuse(f"{_UNKNOWN_STREAK} batches in a row without a trustworthy answer")
@@ -417,8 +398,8 @@ class Upload:
         self.report.rows_invalid += invalid
 
     def _note_invalid(self, invalid: InvalidRow, row: Row) -> None:
-        if self._ledger is not None:
-            self._ledger.note_invalid(invalid.row)
+        if self._journal is not None:
+            self._journal.note_invalid(invalid.row)
         if len(self.report.invalid_sample) < _INVALID_SAMPLE:
             self.report.invalid_sample.append(invalid)
         if self._rejects is not None:

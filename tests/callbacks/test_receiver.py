@@ -27,9 +27,9 @@ from starlette.routing import Mount
 from ozonetel_async import CallbackTimeoutError, ConfigurationError, JournalError
 from ozonetel_async.callbacks.receiver import CallbackReceiver
 from ozonetel_async.callbacks.results import ExportResult, JobResult
+from ozonetel_async.callbacks.url_tokens import add_token, new_token
 from ozonetel_async.journal.folder import JournalFolder
 from ozonetel_async.journal.journal import Journal
-from ozonetel_async.journal.settlement import callback_url, new_token
 from ozonetel_async.testing import Fault, Simulator
 from ozonetel_async.testing.settings import CallbackShape
 
@@ -310,10 +310,10 @@ async def test_nothing_sensitive_is_logged(caplog: pytest.LogCaptureFixture) -> 
 @pytest.mark.parametrize(
     "options",
     [
-        {"zone": "Nowhere/Land"},
-        {"zone": ""},
-        {"zone": "Asia"},
-        {"zone": None},
+        {"timezone": "Nowhere/Land"},
+        {"timezone": ""},
+        {"timezone": "Asia"},
+        {"timezone": None},
         {"max_bytes": 0},
         {"max_bytes": "1"},
         {"timeout": 0},
@@ -330,7 +330,7 @@ async def test_times_are_read_in_the_zone_given() -> None:
     token = new_token()
     sink = Memory(token)
     body = json.dumps({**JOB, "startDateTime": "2024-07-11 11:45:29"}).encode()
-    await CallbackReceiver(sink, zone="Europe/Berlin").handle(f"/{token}", "", "", body)
+    await CallbackReceiver(sink, timezone="Europe/Berlin").handle(f"/{token}", "", "", body)
     (result,) = sink.stored[token]
     assert isinstance(result, JobResult)
     assert result.started is not None
@@ -352,7 +352,7 @@ async def test_every_shape_that_the_service_may_send_arrives(serve: Serve, tmp_p
                 "userName": sim.username,
                 "campaignName": "Diwali",
                 "bulkData": json.dumps({"map": ["PhoneNumber"], "data": [["9812345670"], ["bad"]]}),
-                "callBackUrl": callback_url(base, token),
+                "callBackUrl": add_token(base, token),
             }
             sim.windows["bulk"] = type(sim.windows["bulk"])(100, 60.0, "sliding", phase=0.0)
             async with http.post(

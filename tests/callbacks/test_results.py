@@ -15,12 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ozonetel_async.callbacks.results import (
-    ExportResult,
-    JobResult,
-    SecretUrl,
-    parse_callback,
-)
+from ozonetel_async.callbacks.results import ExportResult, JobResult, SecretUrl, parse_callback
 from ozonetel_async.errors import CallbackError, ConfigurationError, OzonetelError
 
 ZONE = ZoneInfo("Asia/Kolkata")
@@ -91,19 +86,19 @@ SHAPES = {
 
 @pytest.mark.parametrize(("body", "content_type"), SHAPES.values(), ids=SHAPES)
 def test_every_shape_gives_the_same_result(body: bytes, content_type: str) -> None:
-    assert parse_callback(body, content_type, zone=ZONE) == EXPECTED
+    assert parse_callback(body, content_type, timezone=ZONE) == EXPECTED
 
 
 @pytest.mark.parametrize("content_type", ["", "text/html", "multipart/form-data", "application/xml", "\x00;boundary="])
 @pytest.mark.parametrize("shape", ["object", "json string", "printed", "form", "multipart", "bare"])
 def test_the_content_decides_and_not_the_header(shape: str, content_type: str) -> None:
-    assert parse_callback(SHAPES[shape][0], content_type, zone=ZONE) == EXPECTED
+    assert parse_callback(SHAPES[shape][0], content_type, timezone=ZONE) == EXPECTED
 
 
 def job(**changes: Any) -> JobResult:
     """The result of the documented callback with these fields changed; ``...`` leaves a field out."""
     fields = {name: value for name, value in {**INNER, **changes}.items() if value is not ...}
-    result = parse_callback(json.dumps({"data": fields}).encode(), zone=ZONE)
+    result = parse_callback(json.dumps({"data": fields}).encode(), timezone=ZONE)
     assert isinstance(result, JobResult)
     return result
 
@@ -139,7 +134,7 @@ def test_other_counts_are_refused(value: object) -> None:
 
 def test_a_transaction_id_is_exact_text_even_when_it_comes_as_a_number() -> None:
     body = TEXT.replace('"172067852912917131638630"', "172067852912917131638630")
-    result = parse_callback(body.encode(), zone=ZONE)
+    result = parse_callback(body.encode(), timezone=ZONE)
     assert isinstance(result, JobResult)
     assert result.transaction_id == "172067852912917131638630"
 
@@ -183,7 +178,7 @@ def test_a_status_that_cannot_be_told_is_refused(status: object) -> None:
 
 def test_times_are_in_the_zone_given() -> None:
     assert job().started == datetime(2024, 7, 11, 6, 15, 29, tzinfo=UTC)
-    result = parse_callback(TEXT.encode(), zone=ZoneInfo("America/New_York"))
+    result = parse_callback(TEXT.encode(), timezone=ZoneInfo("America/New_York"))
     assert isinstance(result, JobResult)
     assert result.started == datetime(2024, 7, 11, 15, 45, 29, tzinfo=UTC)
 
@@ -245,7 +240,7 @@ def test_other_links_are_refused_and_not_told(value: object) -> None:
 )
 def test_a_field_that_comes_twice_is_refused(body: bytes) -> None:
     with pytest.raises(CallbackError, match=r"twice|two different"):
-        parse_callback(body, zone=ZONE)
+        parse_callback(body, timezone=ZONE)
 
 
 HOSTILE = {
@@ -291,16 +286,16 @@ HOSTILE = {
 @pytest.mark.parametrize("content_type", ["", "multipart/form-data; boundary=x", "multipart/form-data; boundary="])
 def test_hostile_bodies_end_in_the_declared_error(body: bytes, content_type: str) -> None:
     with pytest.raises(CallbackError):
-        parse_callback(body, content_type, zone=ZONE)
+        parse_callback(body, content_type, timezone=ZONE)
 
 
 def test_a_form_is_refused_before_its_fields_are_split() -> None:
     with pytest.raises(CallbackError, match=r"the form .* more than 256 fields"):
-        parse_callback(HOSTILE["many form fields"], zone=ZONE)
+        parse_callback(HOSTILE["many form fields"], timezone=ZONE)
 
 
 def test_an_undocumented_field_may_be_nested() -> None:
-    result = parse_callback(b'{"status":"Success","x":' + b"[" * 50 + b"]" * 50 + b"}", zone=ZONE)
+    result = parse_callback(b'{"status":"Success","x":' + b"[" * 50 + b"]" * 50 + b"}", timezone=ZONE)
     assert isinstance(result, ExportResult)
     assert result.fields["x"] == "[" * 50 + "]" * 50
 
@@ -308,19 +303,19 @@ def test_an_undocumented_field_may_be_nested() -> None:
 @pytest.mark.parametrize("body", [None, "text", 17, [b"x"], memoryview(b"{}")])
 def test_other_types_than_bytes_are_refused(body: Any) -> None:
     with pytest.raises(CallbackError, match="bytes"):
-        parse_callback(body, zone=ZONE)
+        parse_callback(body, timezone=ZONE)
 
 
 @pytest.mark.parametrize("content_type", [None, 17, b"multipart/form-data"])
 def test_a_content_type_of_another_type_does_no_harm(content_type: Any) -> None:
-    assert parse_callback(TEXT.encode(), content_type, zone=ZONE) == EXPECTED
+    assert parse_callback(TEXT.encode(), content_type, timezone=ZONE) == EXPECTED
 
 
 def test_the_size_limit_is_exact_and_can_be_set() -> None:
     body = TEXT.encode()
-    assert parse_callback(body, zone=ZONE, max_bytes=len(body)) == EXPECTED
+    assert parse_callback(body, timezone=ZONE, max_bytes=len(body)) == EXPECTED
     with pytest.raises(CallbackError, match="at most"):
-        parse_callback(body, zone=ZONE, max_bytes=len(body) - 1)
+        parse_callback(body, timezone=ZONE, max_bytes=len(body) - 1)
 
 
 json_values = st.recursive(
@@ -356,7 +351,7 @@ def bodies(draw: st.DrawFn) -> bytes:
 )
 def test_no_body_ends_in_another_error(body: bytes, content_type: str) -> None:
     try:
-        result = parse_callback(body, content_type, zone=ZONE)
+        result = parse_callback(body, content_type, timezone=ZONE)
     except CallbackError:
         return
     for value in (result.message, *(result.fields.values() if isinstance(result, ExportResult) else ())):
@@ -403,7 +398,7 @@ def test_whatever_a_job_says_comes_back_from_every_shape(
         multipart({"data": text}).decode(),
         "CallBack response : " + text,
     ][shape]
-    result = parse_callback(body.encode(), zone=ZONE)
+    result = parse_callback(body.encode(), timezone=ZONE)
     total, processed, not_processed = numbers
     assert result == JobResult(
         transaction_id,
@@ -426,14 +421,16 @@ def test_whatever_a_job_says_comes_back_from_every_shape(
     ],
 )
 def test_exports_are_read_from_whatever_comes(body: bytes) -> None:
-    result = parse_callback(body, zone=ZONE)
+    result = parse_callback(body, timezone=ZONE)
     assert isinstance(result, ExportResult)
     assert (result.unique_id, result.succeeded, result.message) == ("77", True, "done")
     assert result.link == SecretUrl("https://h/f.csv?sig=1")
 
 
 def test_an_export_keeps_every_field() -> None:
-    result = parse_callback(b'{"uniqueId":"","status":"error","message":["a"],"rows":[{"n":1}],"t":"a\\nb"}', zone=ZONE)
+    result = parse_callback(
+        b'{"uniqueId":"","status":"error","message":["a"],"rows":[{"n":1}],"t":"a\\nb"}', timezone=ZONE
+    )
     assert isinstance(result, ExportResult)
     assert (result.unique_id, result.succeeded, result.link, result.message) == ("", False, None, "")
     assert result.fields == {
@@ -446,7 +443,7 @@ def test_an_export_keeps_every_field() -> None:
 
 
 def test_two_links_are_not_guessed_from() -> None:
-    result = parse_callback(b'{"uniqueId":"7","a":"https://h/1","b":"https://h/2"}', zone=ZONE)
+    result = parse_callback(b'{"uniqueId":"7","a":"https://h/1","b":"https://h/2"}', timezone=ZONE)
     assert isinstance(result, ExportResult)
     assert result.link is None
     assert not result.succeeded
@@ -456,7 +453,7 @@ def test_nothing_secret_shows() -> None:
     shown = f"{EXPECTED!r} {EXPECTED} {EXPECTED.failed_file} {[EXPECTED]}"
     assert "172067852912917131638630_error.csv?***" in shown
     assert "X-Amz" not in shown
-    export = parse_callback(b'{"uniqueId":"7","phone":"9812345678","link":"https://h/f?sig=1"}', zone=ZONE)
+    export = parse_callback(b'{"uniqueId":"7","phone":"9812345678","link":"https://h/f?sig=1"}', timezone=ZONE)
     assert "9812345678" not in f"{export!r} {export}"
     assert "sig" not in repr(export)
     assert "9812345678" not in repr(job(message="bad number 9812345678"))
@@ -481,7 +478,7 @@ def test_a_secret_link_cannot_leave_by_a_pickle_but_can_be_copied_and_compared()
 def test_the_error_is_of_the_tree_pickles_and_tells_shapes_only() -> None:
     secret = b'{"data":{"transactionId":"9812345678 9812345678","status":"Success","failedFilePath":"https://h/?sig"}}'
     with pytest.raises(OzonetelError) as caught:
-        parse_callback(secret, zone=ZONE)
+        parse_callback(secret, timezone=ZONE)
     error = caught.value
     assert (type(error), error.outcome) == (CallbackError, "not_sent")
     assert "9812345678" not in str(error)

@@ -27,12 +27,7 @@ from ozonetel_async.cli.commands.demo_leads import FLAWS, phone_number, write_le
 from ozonetel_async.cli.commands.simulate import latency
 from ozonetel_async.cli.main import COMMANDS, main
 from ozonetel_async.cli.progress import count_rows, seconds_left
-from ozonetel_async.cli.screen import (
-    Exit,
-    Progress,
-    Screen,
-    duration,
-)
+from ozonetel_async.cli.screen import Exit, Progress, Screen, duration
 from ozonetel_async.config import RateLimit
 from ozonetel_async.testing import Campaign, Fault, Simulator, StoredLead
 

@@ -21,12 +21,7 @@ from ozonetel_async.cli.screen import Exit, Screen
 from ozonetel_async.journal.journal import Journal
 from ozonetel_async.testing import Fault, Simulator
 
-from .test_main import (
-    leads_file,
-    process,
-    serving,
-    wait_until,
-)
+from .test_main import leads_file, process, serving, wait_until
 from .test_upload import TOKEN, make_journal
 
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
@@ -52,7 +47,7 @@ def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
 
 
 SCHEDULE = ("schedule", "calls.csv", "-c", "Diwali")
-EXPORT = ("dial-status", "-c", "Diwali", "--callback-base", "http://127.0.0.1:9/", "--listen", "127.0.0.1:0")
+EXPORT = ("dial-status", "-c", "Diwali", "--callback-url", "http://127.0.0.1:9/", "--listen", "127.0.0.1:0")
 SIMULATED_EXPORT = ("dial-status", "-c", "Winter", "--simulate")
 UPLOAD = ("upload", "leads.csv", "-c", "Diwali", "--journal", "x.journal", "-q")
 

@@ -29,13 +29,7 @@ from ozonetel_async.cli.commands.upload_job import resume_command
 from ozonetel_async.cli.listen import Address, JournalSink, address
 from ozonetel_async.cli.main import COMMANDS, main, make_parser
 from ozonetel_async.cli.progress import Watcher
-from ozonetel_async.cli.screen import (
-    Exit,
-    Meter,
-    OutputError,
-    Progress,
-    Screen,
-)
+from ozonetel_async.cli.screen import Exit, Meter, OutputError, Progress, Screen
 from ozonetel_async.downloads.links import LinkPolicy
 from ozonetel_async.errors import JournalError
 from ozonetel_async.journal.journal import Header, Journal
@@ -43,15 +37,7 @@ from ozonetel_async.rows.batches import Batch
 from ozonetel_async.rows.csv_file import read_csv
 from ozonetel_async.testing import Fault, Simulator
 
-from .test_main import (
-    KEY,
-    Queue,
-    account,
-    leads_file,
-    process,
-    serving,
-    wait_until,
-)
+from .test_main import KEY, Queue, account, leads_file, process, serving, wait_until
 
 Output = pytest.CaptureFixture[str]
 PHONE = re.compile(r"(?<!\d)\d{12}(?!\d)")
@@ -587,7 +573,7 @@ def test_a_failed_job_or_counts_that_do_not_add_up_are_no_success(
         assert said in "".join(shown(capsys))
         assert main([*command, "--json"]) == code
         told = result(capsys)
-        assert (told["rows_not_added"], told["rows_without_verdict"], told["batches_failed"]) == expected[1:]
+        assert (told["rows_not_added"], told["rows_unreported"], told["batches_failed"]) == expected[1:]
         if command is failed:
             continue
         assert told["rows_added"] == expected[0]
@@ -812,7 +798,7 @@ def test_an_export_that_cannot_be_had(
 
 
 def test_a_refused_export_is_no_mistake_of_usage(simulator: Simulator, capsys: Output) -> None:
-    base = ("--callback-base", "http://127.0.0.1:9/", "--listen", "127.0.0.1:0")
+    base = ("--callback-url", "http://127.0.0.1:9/", "--listen", "127.0.0.1:0")
     assert main(["dial-status", "-c", "Nowhere", "--out", "export", "-q", *base]) == Exit.STOPPED
     assert "error: " in shown(capsys)[1]
     assert main(["dial-status", "-c", "Diwali", "--out", "export", "--since", "yesterday", *base]) == Exit.USAGE
@@ -837,7 +823,7 @@ def test_a_refused_export_is_no_mistake_of_usage(simulator: Simulator, capsys: O
         (["failed-rows", "none.journal", "--out", "x"], "there is no such file"),
         (["receive", "--listen", "127.0.0.1:0", "--journals", "none"], "does not exist"),
         (["schedule", "leads.csv", "-c", "x", "--simulate", "--out", "leads.csv"], "overwritten"),
-        (["dial-status", "-c", "x", "--out", "x"], "--callback-base and --listen"),
+        (["dial-status", "-c", "x", "--out", "x"], "--callback-url and --listen"),
         (["dial-status", "-c", "x", "--simulate", "--out", "no/x"], "cannot write no/x"),
     ],
 )

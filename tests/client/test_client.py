@@ -29,14 +29,7 @@ from ozonetel_async.sending.transport import Response, Transport
 from ozonetel_async.testing import Fault, Simulator
 from ozonetel_async.testing.clock import run_virtual
 
-from ..conftest import (
-    WINDOW,
-    Connect,
-    RawServer,
-    eventually,
-    fast_limits,
-    never,
-)
+from ..conftest import WINDOW, Connect, RawServer, eventually, fast_limits, never
 
 pytestmark = [
     pytest.mark.usefixtures("no_tasks_left"),

@@ -55,7 +55,7 @@ def ask(client: OzonetelClient, receiver: CallbackReceiver, base: str) -> Ask:
         def send(url: str) -> Awaitable[ExportReceipt]:
             return client.request_dial_status(campaign, callback_url=url)
 
-        return await dial_status(send, receiver=receiver, callback_base=base, timeout=timeout)
+        return await dial_status(send, receiver=receiver, callback_url=base, timeout=timeout)
 
     return ask
 
@@ -85,7 +85,7 @@ async def test_in_every_shape(shape: CallbackShape, receiver: CallbackReceiver, 
         ) as client,
     ):
         result = await dial_status(
-            lambda url: client.request_dial_status("Diwali", callback_url=url), receiver=receiver, callback_base=base
+            lambda url: client.request_dial_status("Diwali", callback_url=url), receiver=receiver, callback_url=base
         )
     assert result.succeeded
     assert result.fields["campaign"] == "Diwali"
@@ -167,7 +167,7 @@ async def answered(receiver: CallbackReceiver, *bodies: dict[str, Any], unique_i
         assert set(statuses) == {200}
         return ExportReceipt(unique_id)
 
-    return await dial_status(send, receiver=receiver, callback_base="https://me.example/cb", timeout=0.05)
+    return await dial_status(send, receiver=receiver, callback_url="https://me.example/cb", timeout=0.05)
 
 
 async def test_a_callback_with_another_id_is_passed_over(receiver: CallbackReceiver) -> None:
@@ -198,8 +198,8 @@ async def test_an_id_named_as_in_bulk_uploads_is_an_export_s_still(receiver: Cal
         {"timeout": 0},
         {"timeout": float("inf")},
         {"timeout": None},
-        {"callback_base": "me.example"},
-        {"callback_base": "https://me@you.example"},
+        {"callback_url": "me.example"},
+        {"callback_url": "https://me@you.example"},
     ],
 )
 async def test_wrong_arguments_send_nothing(receiver: CallbackReceiver, arguments: dict[str, Any]) -> None:
@@ -207,5 +207,5 @@ async def test_wrong_arguments_send_nothing(receiver: CallbackReceiver, argument
         raise AssertionError("sent")
 
     with pytest.raises(ConfigurationError):
-        await dial_status(send, **{"receiver": receiver, "callback_base": "https://me.example", **arguments})
+        await dial_status(send, **{"receiver": receiver, "callback_url": "https://me.example", **arguments})
     assert nothing_expected(receiver)

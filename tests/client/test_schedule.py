@@ -9,23 +9,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ozonetel_async import (
-    CampaignError,
-    ConfigurationError,
-    Lead,
-    OzonetelClient,
-    ScheduleReport,
-    ScheduleResult,
-)
+from ozonetel_async import CampaignError, ConfigurationError, Lead, OzonetelClient, ScheduleReport, ScheduleResult
 from ozonetel_async.client.schedule import read_rows
 from ozonetel_async.testing import Fault, Simulator
 
-from ..conftest import (
-    Connect,
-    RawServer,
-    eventually,
-    never,
-)
+from ..conftest import Connect, RawServer, eventually, never
 
 pytestmark = [
     pytest.mark.usefixtures("no_tasks_left"),

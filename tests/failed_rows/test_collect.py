@@ -16,16 +16,12 @@ from aiohttp import web
 from ozonetel_async import ConfigurationError, JournalError, OzonetelClient
 from ozonetel_async.callbacks.receiver import CallbackReceiver
 from ozonetel_async.callbacks.results import ExportResult, JobResult, SecretUrl
+from ozonetel_async.callbacks.url_tokens import new_token
 from ozonetel_async.downloads.links import DownloadError, LinkPolicy
-from ozonetel_async.failed_rows.collect import (
-    CollectReport,
-    Fetch,
-    add_verdicts,
-    collect_failed_rows,
-    failed_leads,
-)
+from ozonetel_async.failed_rows.collect import CollectReport, Fetch, collect_failed_rows
+from ozonetel_async.journal.counts import add_counts
+from ozonetel_async.journal.failed_rows import failed_leads
 from ozonetel_async.journal.journal import Header, Journal
-from ozonetel_async.journal.settlement import new_token
 from ozonetel_async.models import BatchResult, FailedLead, UploadReport
 from ozonetel_async.rows.batches import Batch
 from ozonetel_async.testing import FailedFile, Simulator
@@ -538,8 +534,8 @@ async def test_only_counts_that_add_up_are_believed(
     report = UploadReport(campaign="Diwali", rows_read=9, rows_accepted=9)
     report.batches = [BatchResult(index, 3 * index + 1, 3 * index + 3, 3, "accepted") for index in range(3)]
     for _ in range(2):
-        await add_verdicts(report, journal)
-        assert (report.rows_added - 2, report.rows_not_added - 1, report.rows_without_verdict) == rows
+        await add_counts(report, journal)
+        assert (report.rows_added - 2, report.rows_not_added - 1, report.rows_unreported) == rows
         assert (report.batches_settled, report.batches_overdue) == (2, 1)
         assert report.batches_failed == int(not result.succeeded)
         assert [batch.verdict for batch in report.batches[1:]] == [None, None]

@@ -9,12 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ozonetel_async.failed_rows.matching import PhoneIndex
-from ozonetel_async.failed_rows.phones import (
-    Rounded,
-    full_number,
-    phone_key,
-    rounded,
-)
+from ozonetel_async.failed_rows.phones import Rounded, full_number, phone_key, rounded
 from ozonetel_async.failed_rows.reader import FailedRow
 
 SPELLINGS = [

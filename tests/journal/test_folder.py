@@ -15,9 +15,9 @@ import pytest
 
 from ozonetel_async import ConfigurationError, JournalError
 from ozonetel_async.callbacks.results import JobResult
+from ozonetel_async.callbacks.url_tokens import new_token
 from ozonetel_async.journal.folder import JournalFolder
-from ozonetel_async.journal.journal import Entry, Header, Journal
-from ozonetel_async.journal.settlement import new_token
+from ozonetel_async.journal.journal import Header, Journal, JournaledBatch
 from ozonetel_async.rows.batches import Batch
 
 
@@ -46,7 +46,7 @@ async def begin(path: Path, tokens: Sequence[str]) -> Journal:
     return journal
 
 
-async def entries(path: Path) -> list[Entry]:
+async def entries(path: Path) -> list[JournaledBatch]:
     journal = await Journal.attach(path)
     try:
         return await journal.entries()

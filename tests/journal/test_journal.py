@@ -19,13 +19,9 @@ from msgspec.structs import replace
 
 from ozonetel_async import JournalError
 from ozonetel_async.callbacks.results import ExportResult, JobResult, SecretUrl
-from ozonetel_async.journal.journal import (
-    FORMAT,
-    Entry,
-    Header,
-    Journal,
-)
-from ozonetel_async.journal.settlement import Settlement, new_token
+from ozonetel_async.callbacks.url_tokens import new_token
+from ozonetel_async.journal.journal import FORMAT, Header, Journal, JournaledBatch
+from ozonetel_async.journal.settlement import Settlement
 from ozonetel_async.rows.batches import Batch
 
 HEADER = Header(
@@ -60,7 +56,7 @@ async def journal(path: Path) -> AsyncIterator[Journal]:
     await opened.close()
 
 
-async def entry(journal: Journal, index: int = 0) -> Entry:
+async def entry(journal: Journal, index: int = 0) -> JournaledBatch:
     return (await journal.entries())[index]
 
 

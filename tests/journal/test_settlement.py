@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ozonetel_async.callbacks.results import JobResult, SecretUrl
+from ozonetel_async.callbacks.url_tokens import add_token, new_token, url_token, verify
 from ozonetel_async.errors import ConfigurationError
 from ozonetel_async.journal.settlement import (
     Answered,
@@ -22,13 +23,9 @@ from ozonetel_async.journal.settlement import (
     Settlement,
     SettlementEvent,
     TimedOut,
-    callback_url,
     dump,
     load,
-    new_token,
     settle,
-    token_of,
-    verify,
 )
 
 TOKEN = "ozcb_" + "aB3-_" * 6 + "xy"
@@ -39,7 +36,7 @@ def test_tokens_are_long_fresh_and_url_safe() -> None:
     assert len(tokens) == 1_000
     # 32 characters of 6 bits behind the fixed beginning: 192 bits.
     assert {len(token) for token in tokens} == {37}
-    assert all(token_of(f"/{token}") == token for token in tokens)
+    assert all(url_token(f"/{token}") == token for token in tokens)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +50,9 @@ def test_tokens_are_long_fresh_and_url_safe() -> None:
     ],
 )
 def test_the_token_is_the_last_segment_of_the_path(base: str, expected: str) -> None:
-    url = callback_url(base, TOKEN)
+    url = add_token(base, TOKEN)
     assert url == expected
-    assert token_of(urlsplit(url).path, urlsplit(url).query) == TOKEN
+    assert url_token(urlsplit(url).path, urlsplit(url).query) == TOKEN
 
 
 @pytest.mark.parametrize(
@@ -79,13 +76,13 @@ def test_the_token_is_the_last_segment_of_the_path(base: str, expected: str) -> 
 )
 def test_other_callback_urls_are_refused(base: Any) -> None:
     with pytest.raises(ConfigurationError, match="callback_url"):
-        callback_url(base, TOKEN)
+        add_token(base, TOKEN)
 
 
 @pytest.mark.parametrize("token", ["", "secret", TOKEN[:-1], TOKEN + "x", TOKEN + "\n", None, "ozcb_" + "é" * 32])
 def test_other_tokens_are_refused_and_not_told(token: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        callback_url("https://me.example", token)
+        add_token("https://me.example", token)
     assert not token or token not in str(caught.value)
 
 
@@ -103,7 +100,7 @@ def test_other_tokens_are_refused_and_not_told(token: Any) -> None:
     ],
 )
 def test_the_token_is_found(path: object, query: object) -> None:
-    assert token_of(path, query) == TOKEN
+    assert url_token(path, query) == TOKEN
 
 
 @pytest.mark.parametrize(
@@ -123,7 +120,7 @@ def test_the_token_is_found(path: object, query: object) -> None:
     ],
 )
 def test_no_token_or_more_than_one_is_none(path: object, query: object) -> None:
-    assert token_of(path, query) is None
+    assert url_token(path, query) is None
 
 
 def test_only_the_expected_token_verifies() -> None:
@@ -141,7 +138,7 @@ def test_without_an_expected_token_nothing_verifies(expected: Any) -> None:
 @settings(max_examples=200)
 @given(path=st.text(), query=st.text(), expected=st.text(), other=st.text() | st.binary() | st.none() | st.integers())
 def test_hostile_requests_never_raise_and_never_verify(path: str, query: str, expected: str, other: object) -> None:
-    assert not verify(TOKEN, token_of(path, query))
+    assert not verify(TOKEN, url_token(path, query))
     assert verify(expected, other) is (expected == other and expected != "")
 
 

@@ -18,12 +18,7 @@ import pytest
 from ozonetel_async import JournalError
 from ozonetel_async.journal import store as store_module
 from ozonetel_async.journal import wal
-from ozonetel_async.journal.store import (
-    Lock,
-    Store,
-    connect,
-    explain,
-)
+from ozonetel_async.journal.store import Lock, Store, connect, explain
 
 from ..conftest import eventually
 

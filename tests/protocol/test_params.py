@@ -21,12 +21,11 @@ from ozonetel_async.protocol.params import (
     bulk_params,
     check_callback_url,
     check_campaign,
-    chunker_maker,
     dial_status_params,
     legacy_add_params,
-    raise_invalid,
     schedule_params,
 )
+from ozonetel_async.rows.batches import chunker_maker, raise_invalid
 
 INDIA = ZoneInfo("Asia/Kolkata")
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=INDIA)
@@ -403,7 +402,9 @@ def test_a_chunker_cuts_for_its_endpoint(name: Any, rows: int, agent: str) -> No
     time = None if name == "bulk" else "2026-03-02 10:00:00"
     leads = [Lead(f"98{i:08}", agent_id="a-1", scheduled_time=time) for i in range(rows + 1)]
     invalid: list[InvalidRow] = []
-    chunker = chunker_maker(config, endpoint, None, leads, NOW)(lambda row, _: invalid.append(row))
+    chunker = chunker_maker(config, "bulk" if name == "bulk" else "schedule", endpoint.rows, None, leads, NOW)(
+        lambda row, _: invalid.append(row)
+    )
     batches = [*chunker.feed(leads), *chunker.flush()]
     assert invalid == []
     assert [batch.rows for batch in batches] == [rows, 1]
@@ -419,7 +420,7 @@ def test_the_columns_of_a_source_stand_in_for_the_argument() -> None:
     config = config_of()
     rows = Source([["Asha", "9812345678"]])
     for columns, expected in ((None, ["Name", "PhoneNumber"]), (["City", "PhoneNumber"], ["City", "PhoneNumber"])):
-        maker = chunker_maker(config, endpoint_table(config.dialect)["bulk"], columns, rows, NOW)
+        maker = chunker_maker(config, "bulk", 500, columns, rows, NOW)
         chunker = maker(raise_invalid)
         chunker.feed(rows)
         (batch,) = chunker.flush()

@@ -15,13 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ozonetel_async.protocol.bodies import TEXT_LIMIT, cut, decode
-from ozonetel_async.protocol.replies import (
-    MESSAGES,
-    Meaning,
-    Reply,
-    classify,
-    classify_row,
-)
+from ozonetel_async.protocol.messages import MESSAGES, Meaning
+from ozonetel_async.protocol.replies import Reply, classify, classify_row
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 FILES = sorted(path for path in SAMPLES.glob("*/*") if path.is_file())

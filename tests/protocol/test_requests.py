@@ -31,18 +31,9 @@ from ozonetel_async.errors import (
 )
 from ozonetel_async.protocol import requests as wire
 from ozonetel_async.protocol.endpoints import Endpoint, EndpointName, endpoint_table
-from ozonetel_async.protocol.replies import Meaning
-from ozonetel_async.protocol.requests import (
-    Params,
-    Request,
-    batch_receipt,
-    build,
-    export_receipt,
-    lead_receipt,
-    quote_slices,
-    read,
-    token_of,
-)
+from ozonetel_async.protocol.messages import Meaning
+from ozonetel_async.protocol.replies import batch_receipt, bearer_token, export_receipt, lead_receipt, read
+from ozonetel_async.protocol.requests import Params, Request, build, quote_slices
 
 KEY = "Kk:/+&=canary 0123%41"
 BEARER = "eyJhbGciOiJIUzUxMiJ9.canary.sig_-9"
@@ -499,7 +490,7 @@ def test_a_token_is_taken_without_blanks_around_it() -> None:
     for sent in (BEARER, f" {BEARER}\n"):
         reply, error = read(TOKEN, 200, json.dumps({"token": sent, "message": ""}).encode())
         assert error is None
-        assert token_of(reply) == BEARER
+        assert bearer_token(reply) == BEARER
 
 
 @pytest.mark.parametrize("sent", ["a\r\nX-Evil: 1", "a b", "tökén", "a\0b", "a\nb"])
@@ -507,7 +498,7 @@ def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(sent: str) ->
     reply, error = read(TOKEN, 200, json.dumps({"token": sent, "message": ""}).encode())
     assert error is None
     with pytest.raises(OutcomeUnknownError, match=f"{len(sent)} characters") as caught:
-        token_of(reply)
+        bearer_token(reply)
     assert sent not in str(caught.value)
 
 

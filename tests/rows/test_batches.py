@@ -17,13 +17,9 @@ from hypothesis import strategies as st
 from ozonetel_async.config import Dialect
 from ozonetel_async.errors import ConfigurationError, InvalidLeadError
 from ozonetel_async.models import InvalidRow, Lead
-from ozonetel_async.rows.batches import (
-    Batch,
-    Chunker,
-    RaggedRow,
-    check_lead,
-)
+from ozonetel_async.rows.batches import Batch, Chunker, RaggedRow
 from ozonetel_async.rows.layout import _none_longer
+from ozonetel_async.rows.single_lead import check_lead
 
 ZONE = ZoneInfo("Asia/Kolkata")
 NOW = datetime(2026, 11, 21, 12, 0, 0, 500_000, tzinfo=ZONE)
@@ -38,7 +34,7 @@ class Run:
         self.invalid: list[InvalidRow] = []
         self.originals: list[object] = []
         self.batches: list[Batch] = []
-        defaults: dict[str, Any] = {"dialect": Dialect(), "zone": ZONE, "now": NOW, "on_invalid": self._note}
+        defaults: dict[str, Any] = {"dialect": Dialect(), "timezone": ZONE, "now": NOW, "on_invalid": self._note}
         self.chunker = Chunker(**(defaults | options))
 
     def _note(self, verdict: InvalidRow, row: object) -> None:
@@ -624,10 +620,10 @@ def test_one_lead_and_many_leads_get_the_same_verdict(lead: Lead) -> None:
     many = run([lead])
     if many.invalid:
         with pytest.raises(InvalidLeadError) as caught:
-            check_lead(lead, dialect=Dialect(), zone=ZONE, now=NOW)
+            check_lead(lead, dialect=Dialect(), timezone=ZONE, now=NOW)
         assert caught.value.reason == many.reason() or caught.value.field != fields[many.invalid[0].field]
         return
-    one = check_lead(lead, dialect=Dialect(), zone=ZONE, now=NOW)
+    one = check_lead(lead, dialect=Dialect(), timezone=ZONE, now=NOW)
     sent = dict(zip(many.chunker.columns or (), many.data[0], strict=True))
     assert {fields[column]: cell for column, cell in sent.items() if cell != ""} == {
         key: cell for key, cell in {**one, **one.get("extra", {})}.items() if key != "extra"

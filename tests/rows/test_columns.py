@@ -14,28 +14,16 @@ from hypothesis import strategies as st
 from ozonetel_async.config import Dialect
 from ozonetel_async.errors import InvalidLeadError
 from ozonetel_async.models import Lead
-from ozonetel_async.rows.batches import check_lead
-from ozonetel_async.rows.checks import (
-    BadCell,
-    Bounds,
-    ColumnCheck,
-    shape,
-)
-from ozonetel_async.rows.columns import (
-    Layout,
-    check_for,
-    columns_fault,
-    hint_for,
-    label,
-    lead_columns,
-)
+from ozonetel_async.rows.checks import BadCell, ColumnCheck, DateLimits, shape
+from ozonetel_async.rows.columns import Layout, check_for, columns_problem, hint_for, label, lead_columns
+from ozonetel_async.rows.single_lead import check_lead
 
 ZONE = ZoneInfo("Asia/Kolkata")
 NOW = datetime(2026, 11, 21, 12, 0, 0, 500_000)  # naive: in the zone
 
 
 def check(column: str, layout: Layout = "bulk", **dialect: Any) -> ColumnCheck:
-    return check_for(column, layout, Dialect(**dialect), Bounds(ZONE, NOW))
+    return check_for(column, layout, Dialect(**dialect), DateLimits(ZONE, NOW))
 
 
 def verdict(column: str, cell: object, layout: Layout = "bulk", **dialect: Any) -> object:
@@ -288,21 +276,21 @@ def test_labels_hide_numbers_and_what_cannot_be_printed() -> None:
     assert "9812345" not in label("9812345678")
     assert len(label("x" * 500)) == 64
     assert label(10**5_000) == "a whole number of more than 20 digits"
-    assert "9812345" not in str(columns_fault(["9812345678", "Asha"], "bulk"))
+    assert "9812345" not in str(columns_problem(["9812345678", "Asha"], "bulk"))
 
 
 @pytest.mark.parametrize("layout", ["bulk", "schedule"])
 def test_the_services_own_columns_are_fine(layout: Layout) -> None:
     names = [name for name in lead_columns(layout).values() if (layout, name) != ("bulk", "ScheduledTime")]
-    assert columns_fault(names, layout) is None
-    assert columns_fault([*names, "City"], layout) is None
+    assert columns_problem(names, layout) is None
+    assert columns_problem([*names, "City"], layout) is None
 
 
 # --- one lead ---------------------------------------------------------------------------------------------------------
 
 
 def checked(lead: Lead, **options: Any) -> Mapping[str, Any]:
-    defaults: dict[str, Any] = {"dialect": Dialect(), "zone": ZONE, "now": NOW}
+    defaults: dict[str, Any] = {"dialect": Dialect(), "timezone": ZONE, "now": NOW}
     return check_lead(lead, **(defaults | options))
 
 

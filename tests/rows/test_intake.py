@@ -8,7 +8,7 @@ import pytest
 
 from ozonetel_async.errors import ConfigurationError
 from ozonetel_async.models import Lead, Row
-from ozonetel_async.rows.intake import Intake, Rows
+from ozonetel_async.rows.intake import Rows, RowSource
 
 
 def leads(count: int, start: int = 0) -> list[Row]:
@@ -28,7 +28,7 @@ async def agen(rows: Iterable[Row], end: BaseException | None = None) -> AsyncIt
         raise end
 
 
-async def all_of(intake: Intake) -> list[Row]:
+async def all_of(intake: RowSource) -> list[Row]:
     rows: list[Row] = []
     while taken := await intake.take():
         rows += taken
@@ -48,7 +48,7 @@ FORMS: dict[str, Callable[[list[Row]], Rows]] = {
 @pytest.mark.parametrize("form", FORMS)
 async def test_every_row_comes_once_and_in_order(form: str, count: int) -> None:
     rows = leads(count)
-    intake = Intake(FORMS[form](rows))
+    intake = RowSource(FORMS[form](rows))
     assert await all_of(intake) == rows
     assert intake.failure is None
     assert await intake.take() == []
@@ -57,7 +57,7 @@ async def test_every_row_comes_once_and_in_order(form: str, count: int) -> None:
 
 async def test_rows_come_in_slices() -> None:
     for rows in (gen(leads(600)), agen(leads(600))):
-        intake = Intake(rows)
+        intake = RowSource(rows)
         assert [len(await intake.take()) for _ in range(4)] == [250, 250, 100, 0]
 
 
@@ -70,7 +70,7 @@ async def test_an_endless_input_is_taken_a_slice_at_a_time() -> None:
             taken += 1
             yield Lead("9812345678")
 
-    intake = Intake(endless())
+    intake = RowSource(endless())
     await intake.take()
     assert taken <= 251
 
@@ -91,7 +91,7 @@ async def test_an_endless_input_is_taken_a_slice_at_a_time() -> None:
 )
 def test_one_row_or_none_is_a_mistake(rows: object) -> None:
     with pytest.raises(ConfigurationError, match=f"iterable of rows, got .*{type(rows).__name__}") as caught:
-        Intake(cast(Rows, rows))
+        RowSource(cast(Rows, rows))
     assert "98123" not in str(caught.value)
     assert ("put it into a list" in str(caught.value)) is isinstance(rows, str | bytes | dict | Lead)
 
@@ -100,7 +100,7 @@ def test_one_row_or_none_is_a_mistake(rows: object) -> None:
 @pytest.mark.parametrize("before", [0, 1, 250, 300, 500])
 async def test_rows_before_the_inputs_own_failure_are_kept(make: object, before: int) -> None:
     error = ValueError("line 7 is broken")
-    intake = Intake(cast(Rows, make(leads(before), error)))  # type: ignore[operator]
+    intake = RowSource(cast(Rows, make(leads(before), error)))  # type: ignore[operator]
     assert await all_of(intake) == leads(before)
     assert intake.failure is error
     assert await intake.take() == []
@@ -123,14 +123,14 @@ async def test_a_failing_input_is_not_asked_again() -> None:
             return Lead("9812345678")
 
     source = Resuming()
-    intake = Intake(source)
+    intake = RowSource(source)
     assert len(await all_of(intake)) == 2
     assert source.calls == 3
     assert isinstance(intake.failure, OSError)
 
 
 async def test_an_interrupt_passes_and_loses_no_row() -> None:
-    intake = Intake(gen(leads(3), KeyboardInterrupt()))
+    intake = RowSource(gen(leads(3), KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         await intake.take()
     assert intake.rest() == leads(3)
@@ -147,13 +147,13 @@ async def test_taking_lets_other_tasks_run(rows: Rows) -> None:
             await asyncio.sleep(0)
 
     ticker = asyncio.create_task(tick())
-    intake = Intake(rows)
+    intake = RowSource(rows)
     await all_of(intake)
     ticker.cancel()
     assert ticks >= 10
 
 
-async def cancelled_take(intake: Intake, ready: asyncio.Event | None = None) -> None:
+async def cancelled_take(intake: RowSource, ready: asyncio.Event | None = None) -> None:
     taking = asyncio.create_task(intake.take())
     if ready is None:
         await asyncio.sleep(0)
@@ -165,7 +165,7 @@ async def cancelled_take(intake: Intake, ready: asyncio.Event | None = None) -> 
 
 
 async def test_cancellation_keeps_the_rows_of_a_sync_input() -> None:
-    intake = Intake(gen(leads(400)))
+    intake = RowSource(gen(leads(400)))
     await cancelled_take(intake)
     assert intake.rest() == leads(250)
     assert intake.rest() == []
@@ -181,14 +181,14 @@ async def test_cancellation_keeps_the_rows_of_an_async_input() -> None:
         waiting.set()
         await asyncio.Event().wait()
 
-    intake = Intake(slow())
+    intake = RowSource(slow())
     await cancelled_take(intake, waiting)
     assert intake.rest() == leads(7)
     assert await intake.take() == []
 
 
 async def test_rows_kept_by_a_cancellation_come_with_the_next_take() -> None:
-    intake = Intake(gen(leads(400)))
+    intake = RowSource(gen(leads(400)))
     await cancelled_take(intake)
     assert await all_of(intake) == leads(400)
 
@@ -221,7 +221,7 @@ class AsyncClosable:
 
 @pytest.mark.parametrize("source", [Closable(), AsyncClosable()], ids=["sync", "async"])
 async def test_an_iterator_made_here_is_closed(source: Closable | AsyncClosable) -> None:
-    intake = Intake(cast(Rows, source))
+    intake = RowSource(cast(Rows, source))
     await intake.take()
     assert source.closed == 0
     await intake.close()
@@ -233,7 +233,7 @@ async def test_an_iterator_made_here_is_closed(source: Closable | AsyncClosable)
 async def test_an_iterator_that_was_passed_in_goes_on_elsewhere() -> None:
     sync_rows, async_rows = gen(leads(400)), agen(leads(400))
     for rows in (sync_rows, async_rows):
-        intake = Intake(cast(Rows, rows))
+        intake = RowSource(cast(Rows, rows))
         assert len(await intake.take()) == 250
         await intake.close()
     assert list(sync_rows) == leads(150, 250)
@@ -241,7 +241,7 @@ async def test_an_iterator_that_was_passed_in_goes_on_elsewhere() -> None:
 
 
 async def test_closing_copes_with_iterators_that_cannot_be_closed() -> None:
-    intake = Intake(leads(3))
+    intake = RowSource(leads(3))
     await intake.close()
 
     class Plain:
@@ -258,6 +258,6 @@ async def test_closing_copes_with_iterators_that_cannot_be_closed() -> None:
         async def close(self) -> None:
             raise AssertionError("a coroutine function: calling it without waiting would do nothing but warn")
 
-    intake = Intake(Plain())
+    intake = RowSource(Plain())
     assert await intake.take() == []
     await intake.close()

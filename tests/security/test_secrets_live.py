@@ -17,24 +17,10 @@ import pytest
 from aioresponses import aioresponses
 from msgspec.structs import replace
 
-from ozonetel_async import (
-    ConnectError,
-    Dialect,
-    Lead,
-    OzonetelClient,
-    OzonetelError,
-    Timeouts,
-)
+from ozonetel_async import ConnectError, Dialect, Lead, OzonetelClient, OzonetelError, Timeouts
 from ozonetel_async.testing import Fault, Simulator
 
-from ..conftest import (
-    EAGER,
-    Connect,
-    RawServer,
-    eventually,
-    http,
-    never,
-)
+from ..conftest import EAGER, Connect, RawServer, eventually, http, never
 
 pytestmark = [
     pytest.mark.usefixtures("no_tasks_left"),

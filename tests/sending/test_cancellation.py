@@ -10,13 +10,7 @@ import pytest
 from ozonetel_async import Lead, LeadReceipt, OzonetelClient, RateLimit, Timeouts
 from ozonetel_async.testing import Fault, Simulator
 
-from ..conftest import (
-    Connect,
-    RawServer,
-    eventually,
-    fast_limits,
-    never,
-)
+from ..conftest import Connect, RawServer, eventually, fast_limits, never
 
 pytestmark = pytest.mark.usefixtures("no_tasks_left")
 

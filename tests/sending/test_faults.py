@@ -24,13 +24,7 @@ from ozonetel_async import (
 )
 from ozonetel_async.testing import Fault, Simulator
 
-from ..conftest import (
-    EAGER,
-    WINDOW,
-    Connect,
-    eventually,
-    fast_limits,
-)
+from ..conftest import EAGER, WINDOW, Connect, eventually, fast_limits
 
 pytestmark = [
     pytest.mark.usefixtures("no_tasks_left"),

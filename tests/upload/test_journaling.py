@@ -17,18 +17,13 @@ from msgspec.structs import replace
 
 from ozonetel_async import JournalError
 from ozonetel_async.callbacks.results import JobResult
+from ozonetel_async.callbacks.url_tokens import url_token
 from ozonetel_async.config import ClientConfig, Credentials
 from ozonetel_async.journal.journal import Header, Journal
-from ozonetel_async.journal.settlement import token_of
 from ozonetel_async.rows.batches import Batch
-from ozonetel_async.sending.dispatcher import Call
+from ozonetel_async.sending.dispatcher import ApiRequest
 from ozonetel_async.upload import journaling
-from ozonetel_async.upload.journaling import (
-    Ledger,
-    open_ledger,
-    upload_header,
-    wait_for_verdicts,
-)
+from ozonetel_async.upload.journaling import UploadJournal, open_upload_journal, upload_header, wait_for_callbacks
 
 HEADER = Header(
     campaign="Diwali", account="a at b", params={}, columns=None, checked_at="2025-06-01T10:00:00+05:30", source=None
@@ -47,8 +42,8 @@ def again(batch: Batch) -> Batch:
     return replace(batch, payload=b"")
 
 
-def call() -> Call:
-    return Call("bulk", {"checkDuplicate": "true", "callBackUrl": BASE}, payload=b"from the input")
+def call() -> ApiRequest:
+    return ApiRequest("bulk", {"checkDuplicate": "true", "callBackUrl": BASE}, payload=b"from the input")
 
 
 @pytest.fixture
@@ -70,21 +65,21 @@ async def state(journal: Journal, index: int = 0) -> str:
 # --- the input, compared ---------------------------------------------------------------------------------------------
 
 
-async def replaying(journal: Journal, count: int) -> Ledger:
+async def replaying(journal: Journal, count: int) -> UploadJournal:
     for index in range(count):
         await journal.plan(batch(index), [], None)
-    return Ledger(journal, await journal.entries(), None)
+    return UploadJournal(journal, await journal.entries(), None)
 
 
 async def test_the_same_batches_are_recognised_in_their_order(journal: Journal) -> None:
     kept = await replaying(journal, 2)
     seen = [kept.replaying]
     for index in range(2):
-        kept.recognise(batch(index))
+        kept.compare(batch(index))
         seen.append(kept.replaying)
     assert seen == [True, True, False]
     kept.check_complete()
-    assert [entry.index for entry in kept.verified] == [0, 1]
+    assert [entry.index for entry in kept.matched] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -100,22 +95,22 @@ async def test_another_batch_is_refused_with_the_rows_that_it_is_about(
     journal: Journal, changed: Batch, rows: str
 ) -> None:
     kept = await replaying(journal, 2)
-    kept.recognise(batch(0))
+    kept.compare(batch(0))
     with pytest.raises(JournalError, match=rf"a\.journal: the input has changed in rows {rows}, which are journaled"):
-        kept.recognise(changed)
-    assert len(kept.verified) == 1
+        kept.compare(changed)
+    assert len(kept.matched) == 1
 
 
 async def test_an_input_that_ends_too_early_is_refused(journal: Journal) -> None:
     kept = await replaying(journal, 2)
-    kept.recognise(batch(0))
+    kept.compare(batch(0))
     with pytest.raises(JournalError, match=r"the input ends before row 20, which is journaled already"):
         kept.check_complete()
 
 
 async def test_invalid_rows_are_filed_with_the_batch_that_accounts_for_them(journal: Journal) -> None:
     """Rows behind a batch's last one are noted before the batch is written, since rows come in slices."""
-    kept = Ledger(journal, [], None)
+    kept = UploadJournal(journal, [], None)
     for row in (1, 2, 11, 12, 23):
         kept.note_invalid(row)
     for index in range(2):
@@ -128,7 +123,7 @@ async def test_invalid_rows_of_recognised_batches_are_not_filed_with_new_ones(jo
     kept = await replaying(journal, 1)
     kept.note_invalid(3)
     kept.note_invalid(11)
-    kept.recognise(batch(0))
+    kept.compare(batch(0))
     await kept.prepare(batch(1, invalid=1), call(), at_once=False)
     assert await journal.run(lambda db: db.execute("SELECT invalid FROM batches WHERE id = 1").fetchone()[0]) == "[11]"
 
@@ -137,7 +132,7 @@ async def test_invalid_rows_of_recognised_batches_are_not_filed_with_new_ones(jo
 
 
 async def test_a_new_batch_is_written_ahead_and_marked_when_it_leaves(journal: Journal) -> None:
-    kept, given = Ledger(journal, [], None), call()
+    kept, given = UploadJournal(journal, [], None), call()
     await kept.prepare(batch(0), given, at_once=False)
     assert given.payload == b"from the input"
     assert given.params == {"checkDuplicate": "true", "callBackUrl": BASE}
@@ -153,7 +148,7 @@ async def test_a_new_batch_is_written_ahead_and_marked_when_it_leaves(journal: J
 
 
 async def test_a_batch_that_may_go_at_once_is_marked_with_the_same_write(journal: Journal) -> None:
-    kept, given = Ledger(journal, [], None), call()
+    kept, given = UploadJournal(journal, [], None), call()
     await kept.prepare(batch(0), given, at_once=True)
     assert await state(journal) == "sent"
     assert given.before_send is not None
@@ -168,10 +163,10 @@ async def test_a_batch_that_may_go_at_once_is_marked_with_the_same_write(journal
 
 
 async def test_a_journaled_batch_brings_its_own_bytes_and_token(journal: Journal) -> None:
-    first, given = Ledger(journal, [], BASE), call()
+    first, given = UploadJournal(journal, [], BASE), call()
     await first.prepare(batch(0), given, at_once=False)
     url = str(given.params["callBackUrl"])
-    second, given = Ledger(journal, await journal.entries(), f"{BASE}/v2"), call()
+    second, given = UploadJournal(journal, await journal.entries(), f"{BASE}/v2"), call()
     await second.prepare(again(batch(0)), given, at_once=True)
     assert given.payload == batch(0).payload
     assert given.params == {"checkDuplicate": "true", "callBackUrl": url.replace("/in/", "/in/v2/")}
@@ -182,15 +177,15 @@ async def test_a_journaled_batch_brings_its_own_bytes_and_token(journal: Journal
 
 
 async def test_tokens_are_fresh_for_each_batch_and_only_there_with_a_base(journal: Journal) -> None:
-    kept, tokens = Ledger(journal, [], BASE), set()
+    kept, tokens = UploadJournal(journal, [], BASE), set()
     for index in range(20):
         given = call()
         await kept.prepare(batch(index), given, at_once=False)
-        tokens.add(token_of(str(given.params["callBackUrl"])))
+        tokens.add(url_token(str(given.params["callBackUrl"])))
     assert len(tokens) == 20
     assert None not in tokens
     given = call()
-    await Ledger(journal, [], None).prepare(batch(20), given, at_once=False)
+    await UploadJournal(journal, [], None).prepare(batch(20), given, at_once=False)
     assert (await journal.body(20))[1] is None
 
 
@@ -205,7 +200,7 @@ async def test_tokens_are_fresh_for_each_batch_and_only_there_with_a_base(journa
 )
 async def test_each_fate_is_written_down(journal: Journal, outcome: Any, kept: tuple[Any, ...]) -> None:
     await journal.plan(batch(0), [], None, sent=True)
-    await Ledger(journal, [], None).conclude(batch(0), outcome, "172")
+    await UploadJournal(journal, [], None).conclude(batch(0), outcome, "172")
     (entry,) = await journal.entries()
     assert (entry.state, entry.transaction_id, entry.error) == kept
 
@@ -215,25 +210,25 @@ async def test_each_fate_is_written_down(journal: Journal, outcome: Any, kept: t
 
 async def test_opening_gives_the_first_runs_moment_and_closes_in_the_end(path: Path) -> None:
     for checked_at in (HEADER.checked_at, "2030-01-01T00:00:00+05:30"):
-        async with open_ledger(path, replace(HEADER, checked_at=checked_at), None) as (kept, moment):
+        async with open_upload_journal(path, replace(HEADER, checked_at=checked_at), None) as (kept, moment):
             assert moment == datetime.fromisoformat(HEADER.checked_at)
             assert moment.utcoffset() is not None
             if not kept.replaying:
                 await kept.journal.plan(batch(0), [], None)
     with pytest.raises(LookupError):
-        async with open_ledger(path, HEADER, None):
+        async with open_upload_journal(path, HEADER, None):
             raise LookupError
     await (await Journal.open(path, HEADER)).close()
 
 
 async def test_a_time_that_is_none_is_damage(path: Path) -> None:
-    async with open_ledger(path, HEADER, None) as (kept, _):
+    async with open_upload_journal(path, HEADER, None) as (kept, _):
         await kept.journal.plan(batch(0), [], None)
     with closing(sqlite3.connect(path)) as db:
         db.execute("UPDATE header SET value = replace(value, '2025-06-01', '2025-99-01')")
         db.commit()
     with pytest.raises(JournalError, match="is damaged"):
-        async with open_ledger(path, HEADER, None):
+        async with open_upload_journal(path, HEADER, None):
             pass
     await (await Journal.open(path, HEADER)).close()
 
@@ -263,13 +258,13 @@ def test_a_header_tells_an_upload_from_others_and_holds_no_secret() -> None:
 
 async def test_waiting_ends_with_the_last_callback(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journaling, "_LOOK_EVERY", 0.001)
-    kept, tokens = Ledger(journal, [], BASE), []
+    kept, tokens = UploadJournal(journal, [], BASE), []
     for index in range(2):
         given = call()
         await kept.prepare(batch(index), given, at_once=True)
         await kept.conclude(batch(index), "accepted", f"id-{index}")
-        tokens.append(token_of(str(given.params["callBackUrl"])))
-    waiting = asyncio.create_task(wait_for_verdicts(journal, 60.0))
+        tokens.append(url_token(str(given.params["callBackUrl"])))
+    waiting = asyncio.create_task(wait_for_callbacks(journal, 60.0))
     for index, token in enumerate(tokens):
         assert token is not None
         await asyncio.sleep(0.005)
@@ -281,21 +276,21 @@ async def test_waiting_ends_with_the_last_callback(journal: Journal, monkeypatch
 
 async def test_waiting_gives_up_in_time_and_notes_who_is_missing(journal: Journal) -> None:
     given = call()
-    kept = Ledger(journal, [], BASE)
+    kept = UploadJournal(journal, [], BASE)
     await kept.prepare(batch(0), given, at_once=True)
     await kept.conclude(batch(0), "accepted", "172")
-    await wait_for_verdicts(journal, 0.01)
+    await wait_for_callbacks(journal, 0.01)
     (entry,) = await journal.entries()
     assert entry.settlement.lost
 
 
 async def test_being_asked_to_stop_ends_the_wait_and_gives_nobody_up(journal: Journal) -> None:
     given = call()
-    kept = Ledger(journal, [], BASE)
+    kept = UploadJournal(journal, [], BASE)
     await kept.prepare(batch(0), given, at_once=True)
     await kept.conclude(batch(0), "accepted", "172")
     stop = asyncio.Event()
-    waiting = asyncio.create_task(wait_for_verdicts(journal, 1000.0, stop))
+    waiting = asyncio.create_task(wait_for_callbacks(journal, 1000.0, stop))
     stop.set()
     async with asyncio.timeout(5):
         await waiting
@@ -307,14 +302,14 @@ async def test_nobody_waits_where_no_callback_can_come(journal: Journal) -> None
     await journal.plan(batch(0), [], None, sent=True)
     await journal.accepted(0, "172")
     async with asyncio.timeout(5):
-        await wait_for_verdicts(journal, 1000.0)
+        await wait_for_callbacks(journal, 1000.0)
 
 
 async def test_a_cancelled_wait_does_not_give_up(journal: Journal) -> None:
-    kept = Ledger(journal, [], BASE)
+    kept = UploadJournal(journal, [], BASE)
     await kept.prepare(batch(0), call(), at_once=True)
     await kept.conclude(batch(0), "accepted", "172")
-    waiting = asyncio.create_task(wait_for_verdicts(journal, 1000.0))
+    waiting = asyncio.create_task(wait_for_callbacks(journal, 1000.0))
     await asyncio.sleep(0.01)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -29,19 +29,14 @@ from ozonetel_async import (
     read_csv,
 )
 from ozonetel_async.callbacks.results import JobResult
-from ozonetel_async.failed_rows.collect import add_verdicts
+from ozonetel_async.callbacks.url_tokens import url_token
 from ozonetel_async.journal import store as store_module
-from ozonetel_async.journal.journal import Entry, Journal
-from ozonetel_async.journal.settlement import token_of
+from ozonetel_async.journal.counts import add_counts
+from ozonetel_async.journal.journal import Journal, JournaledBatch
 from ozonetel_async.testing import Fault, Simulator
 from ozonetel_async.upload import journaling
 
-from ..conftest import (
-    EAGER,
-    Connect,
-    eventually,
-    fast_limits,
-)
+from ..conftest import EAGER, Connect, eventually, fast_limits
 
 ROWS = 2_600
 """Five full batches and one of 100."""
@@ -121,7 +116,7 @@ def check_numbers(sim: Simulator, report: UploadReport) -> None:
     assert max(counts.values()) == 1
 
 
-async def entries(path: Path) -> list[Entry]:
+async def entries(path: Path) -> list[JournaledBatch]:
     journal = await Journal.attach(path)
     try:
         return await journal.entries()
@@ -428,7 +423,7 @@ async def test_each_batch_has_a_callback_url_of_its_own_that_proves_the_caller(
 ) -> None:
     await client.upload("Diwali", rows(), journal=path, callback_url=f"{BASE}?tenant=7")
     urls = [str(record.params["callBackUrl"]) for record in sim.requests("bulk")]
-    tokens = [token_of(url) for url in urls]
+    tokens = [url_token(url) for url in urls]
     assert urls == [f"{BASE}/{token}?tenant=7" for token in tokens]
     assert len(set(tokens)) == 6
     tickets = {
@@ -474,7 +469,7 @@ async def test_a_batch_left_over_by_a_run_without_callbacks_gets_a_token_of_its_
     (record,) = sim.requests("bulk")
     journal = await Journal.attach(path)
     _, token = await journal.body(1)
-    assert token_of(str(record.params["callBackUrl"])) == token is not None
+    assert url_token(str(record.params["callBackUrl"])) == token is not None
     await journal.close()
 
 
@@ -488,7 +483,7 @@ async def test_a_refused_batch_that_a_callback_says_was_taken_is_not_sent_again(
     _, token = await journal.body(1)
     assert token is not None
     assert await journal.deliver(token, JobResult("172", True, 500, 500, 0))
-    await add_verdicts(report, journal)
+    await add_counts(report, journal)
     assert (report.rows_refused, report.rows_accepted) == (0, ROWS)
     await journal.close()
     again = await client.upload("Diwali", rows(), journal=path, callback_url=BASE)
@@ -563,10 +558,10 @@ async def test_rows_that_the_first_sending_added_are_no_failures_of_the_second(
     await journal.run(
         lambda db: db.execute("INSERT INTO failed_rows VALUES (0, 1, '9', 'Number Already Exist', 'exact')")
     )
-    await add_verdicts(report, journal)
+    await add_counts(report, journal)
     assert (report.rows_added, len(list(report.failed_rows()))) == (0, 1)
     assert await journal.deliver(token, JobResult("first", True, 400, 400, 0))
-    await add_verdicts(report, journal)
+    await add_counts(report, journal)
     assert (report.rows_added, report.rows_not_added, list(report.failed_rows())) == (400, 0, [])
     await journal.close()
 

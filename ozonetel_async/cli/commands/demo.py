@@ -18,21 +18,15 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct, to_builtins
 
 from ...client.client import OzonetelClient
-from ...config import Limits, RateLimit
+from ...config import DEFAULT_TIMEZONE, Limits, RateLimit
 from ...errors import ConfigurationError
 from ...models import Lead, UploadReport
 from ...rows.csv_file import read_csv
-from ..connection import add_output_arguments
+from ..arguments import add_output_arguments
 from ..progress import OnProgress, Watcher
 from ..report import report_facts, report_values
 from ..screen import Exit, Facts, Screen
-from .demo_leads import (
-    CAMPAIGN_COLUMNS,
-    RENAMES,
-    LeadFile,
-    phone_number,
-    write_leads,
-)
+from .demo_leads import CAMPAIGN_COLUMNS, RENAMES, LeadFile, phone_number, write_leads
 from .simulate import seconds
 
 if TYPE_CHECKING:
@@ -43,7 +37,6 @@ __all__ = ["DEMO_KEYS", "Check", "Run", "add_arguments", "checks", "run"]
 DEMO_KEYS: Final = {"report": "as upload prints it", "checks": "statement, holds, figures"}
 
 _CAMPAIGN: Final = "Diwali"
-_ZONE: Final = "Asia/Kolkata"
 _REQUESTS: Final = 5
 _LATENCY: Final = (0.02, 0.08)
 # Single leads that go in beside the upload; their numbers come after all that the file may have.
@@ -78,13 +71,12 @@ def _rows(text: str) -> int:
 class Run(Struct):
     """What a demo has done.
 
-    Parameters
-    ----------
-    file: what the file holds.
-    report: the upload's report.
-    rejected: row numbers in the rejects file.
-    singles: numbers that were added one by one, without a plus.
-    slowest_single: most seconds one of them took, its wait for a slot included.
+    Attributes:
+        file: what the file holds.
+        report: the upload's report.
+        rejected: row numbers in the rejects file.
+        singles: numbers that were added one by one, without a plus.
+        slowest_single: most seconds one of them took, its wait for a slot included.
     """
 
     file: LeadFile
@@ -142,7 +134,7 @@ async def _upload(
 ) -> Run:
     leads, rejects = os.path.join(directory, "leads.csv"), os.path.join(directory, "rejects.csv")
     try:
-        file = write_leads(leads, args.rows, args.seed, datetime.now(ZoneInfo(_ZONE)).date())
+        file = write_leads(leads, args.rows, args.seed, datetime.now(ZoneInfo(DEFAULT_TIMEZONE)).date())
     except OSError as error:
         raise ConfigurationError(f"cannot write {leads}: {error.strerror or error}") from None
     simulator.dnd.update(file.do_not_disturb)
@@ -152,7 +144,7 @@ async def _upload(
         simulator.username,
         base_url=simulator.base_url,
         dialer_url=simulator.dialer_url,
-        timezone=_ZONE,
+        timezone=DEFAULT_TIMEZONE,
         limits=Limits(bulk=limit, add=RateLimit(100, limit.per)),
     )
 

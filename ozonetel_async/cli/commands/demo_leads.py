@@ -42,13 +42,12 @@ _REMARK_TEXTS: Final = ("", "", "call after 6 pm", 'said "maybe", ask again', "o
 class LeadFile(Struct):
     """What was written, so that the result of uploading it can be foretold.
 
-    Parameters
-    ----------
-    rows: rows below the header.
-    flaws: what is wrong with each bad row, by its 1-based number.
-    numbers: the distinct numbers of the good rows, without a leading plus.
-    repeats: good rows whose number stands in an earlier one.
-    do_not_disturb: those of ``numbers`` that the service is to refuse as do-not-disturb numbers.
+    Attributes:
+        rows: rows below the header.
+        flaws: what is wrong with each bad row, by its 1-based number.
+        numbers: the distinct numbers of the good rows, without a leading plus.
+        repeats: good rows whose number stands in an earlier one.
+        do_not_disturb: those of ``numbers`` that the service is to refuse as do-not-disturb numbers.
     """
 
     rows: int = 0
@@ -117,11 +116,10 @@ def phone_number(index: int, seed: int = 0) -> str:
 def write_leads(path: str, rows: int, seed: int, today: date) -> LeadFile:
     """Write a file of ``rows`` leads below a header.
 
-    Parameters
-    ----------
-    path: where to; UTF-8 with a byte order mark and CRLF line ends, as Excel writes it.
-    seed: the same seed and day give the same file.
-    today: the day in the platform's zone, against which expiry dates are set.
+    Args:
+        path: where to; UTF-8 with a byte order mark and CRLF line ends, as Excel writes it.
+        seed: the same seed and day give the same file.
+        today: the day in the platform's zone, against which expiry dates are set.
     """
     random = Random(seed)  # noqa: S311 - reproducible, no secrets
     known = LeadFile(rows=rows)

@@ -14,23 +14,13 @@ from ...callbacks.results import ExportResult
 from ...client.client import OzonetelClient
 from ...downloads.fetch import fetch
 from ...downloads.links import DownloadError, LinkPolicy
-from ...errors import ConfigurationError, redact
+from ...errors import ConfigurationError
+from ...masking import redact
 from ...models import Lead
-from ..connection import (
-    add_link_arguments,
-    add_output_arguments,
-    add_service_arguments,
-    connect,
-    link_policy,
-    simulated,
-)
+from ..arguments import add_link_arguments, add_output_arguments, add_service_arguments
+from ..connection import connect, link_policy, simulated
 from ..listen import Address, address, listening
-from ..screen import (
-    Exit,
-    OutputError,
-    ResultFile,
-    Screen,
-)
+from ..screen import Exit, OutputError, ResultFile, Screen
 from .simulate import seconds
 
 __all__ = ["EXPORT_KEYS", "add_arguments", "run"]
@@ -60,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="where the export goes, or the callback's fields as JSON if it has no link",
     )
-    parser.add_argument("--callback-base", metavar="URL", help="public URL that leads to --listen")
+    parser.add_argument("--callback-url", metavar="URL", help="public URL that leads to --listen")
     parser.add_argument("--listen", type=address, metavar="HOST:PORT", help="where to take the callback in")
     parser.add_argument(
         "--timeout",
@@ -88,9 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def run(args: argparse.Namespace, screen: Screen) -> int:
     """Get the export; the exit code."""
-    if not args.simulate and (args.callback_base is None or args.listen is None):
-        raise ConfigurationError("--callback-base and --listen are needed: the service brings the export by a callback")
-    receiver = CallbackReceiver(zone=args.timezone)
+    if not args.simulate and (args.callback_url is None or args.listen is None):
+        raise ConfigurationError("--callback-url and --listen are needed: the service brings the export by a callback")
+    receiver = CallbackReceiver(timezone=args.timezone)
     with screen.file(args.out) as out:
         async with (
             listening(args.listen or _ANYWHERE, receiver) as local,
@@ -101,7 +91,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
                 for number in range(_SIMULATED_LEADS):
                     await client.add_lead(args.campaign, Lead(f"+91120000{number:04}", name="Made up"))
             screen.note(f"taking callbacks in at {local}")
-            result = await _ask(args, client, receiver, args.callback_base or local)
+            result = await _ask(args, client, receiver, args.callback_url or local)
             saved = await _save(result, link_policy(args), out)
     return _show(args, screen, result, saved)
 
@@ -115,12 +105,12 @@ class _Saved(Struct, frozen=True):
 
 
 async def _ask(
-    args: argparse.Namespace, client: OzonetelClient, receiver: CallbackReceiver, callback_base: str
+    args: argparse.Namespace, client: OzonetelClient, receiver: CallbackReceiver, callback_url: str
 ) -> ExportResult:
     return await client.dial_status(
         args.campaign,
         receiver=receiver,
-        callback_base=callback_base,
+        callback_url=callback_url,
         timeout=args.timeout,
         since=args.since,
         until=args.until,

@@ -9,16 +9,12 @@ from collections.abc import Iterator, Mapping
 from typing import BinaryIO, Final
 
 from ...errors import ConfigurationError
-from ...failed_rows.collect import (
-    collect_failed_rows,
-    failed_leads,
-    lists_of,
-    totals_of,
-    verdicts_of,
-)
-from ...journal.journal import Entry, Journal
-from ..arguments import check_other_files
-from ..connection import add_link_arguments, add_output_arguments, link_policy
+from ...failed_rows.collect import collect_failed_rows
+from ...journal.counts import counts_of, lists_of, totals_of
+from ...journal.failed_rows import failed_leads
+from ...journal.journal import Journal, JournaledBatch
+from ..arguments import add_link_arguments, add_output_arguments, check_other_files
+from ..connection import link_policy
 from ..screen import Exit, Facts, Screen
 
 __all__ = ["FAILED_KEYS", "add_arguments", "run"]
@@ -34,7 +30,7 @@ FAILED_KEYS: Final[Mapping[str, str]] = {
     "rows": "failed rows in it",
     "unmatched": "those among them of which it cannot be told which row of the input they are",
     "rows_not_added": "rows that the service did not add, as callbacks say",
-    "rows_without_verdict": "rows in batches whose callback gave no counts that can be believed",
+    "rows_unreported": "rows in batches whose callback gave no counts that can be believed",
     "batches_failed": "batches whose job failed as a whole, as callbacks say",
     "lists": "settled batches by what became of their list: done, none, open, expired, refused, failed",
     "lists_failed": "reasons of the lists refused or failed: first_row, last_row, reason",
@@ -112,19 +108,18 @@ def _free_name(name: str, taken: list[str]) -> str:
 class _Found:
     """What is known of an upload's failed rows, and what is missing.
 
-    Parameters
-    ----------
-    entries: its batches.
-    rows, unmatched: failed rows that have been fetched, and those of them without a row of the input.
-    missing: batches without a callback.
+    Args:
+        entries: its batches.
+        rows, unmatched: failed rows that have been fetched, and those of them without a row of the input.
+        missing: batches without a callback.
     """
 
-    def __init__(self, entries: list[Entry], rows: int, unmatched: int, missing: int) -> None:
+    def __init__(self, entries: list[JournaledBatch], rows: int, unmatched: int, missing: int) -> None:
         self.rows = rows
         self.unmatched = unmatched
         self.missing = missing
         settled = [entry for entry in entries if entry.settlement.result is not None]
-        self.verdicts = verdicts_of(entries)
+        self.verdicts = counts_of(entries)
         self.totals = totals_of(self.verdicts)
         self.lists = lists_of(entries)
         self._failed = [entry for entry in settled if (entry.failed_file or "").startswith(("refused", "failed"))]
@@ -132,7 +127,7 @@ class _Found:
     @property
     def complete(self) -> bool:
         """Whether every row that was not added is there, and its row in the input known."""
-        known = not (self.missing or self.totals.untold or self.unmatched or self.rows < self.totals.not_added)
+        known = not (self.missing or self.totals.unreported or self.unmatched or self.rows < self.totals.not_added)
         return known and not _INCOMPLETE & self.lists.keys()
 
     def complaints(self) -> Iterator[str]:
@@ -157,7 +152,7 @@ class _Found:
             "rows": self.rows,
             "unmatched": self.unmatched,
             "rows_not_added": self.totals.not_added,
-            "rows_without_verdict": self.totals.untold,
+            "rows_unreported": self.totals.unreported,
             "batches_failed": self.totals.failed,
             "lists": dict(self.lists),
             "lists_failed": [

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from ...callbacks.receiver import CallbackReceiver
+from ...config import DEFAULT_TIMEZONE
 from ...journal.folder import JournalFolder
-from ..connection import add_output_arguments
+from ..arguments import add_output_arguments
 from ..listen import address, listening
 from ..screen import Exit, Screen
 from ..signals import stop_on_signals
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--journals", required=True, metavar="FOLDER", help="where the uploads keep their *.journal files"
     )
-    parser.add_argument("--timezone", default="Asia/Kolkata", help="the platform's zone (default: %(default)s)")
+    parser.add_argument("--timezone", default=DEFAULT_TIMEZONE, help="the platform's zone (default: %(default)s)")
     add_output_arguments(parser)
 
 
@@ -58,7 +59,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     log.addHandler(told)
     try:
         async with JournalFolder(args.journals) as folder:
-            receiver = CallbackReceiver(folder, zone=args.timezone)
+            receiver = CallbackReceiver(folder, timezone=args.timezone)
             with stop_on_signals(lambda: None) as stop:
                 async with listening(args.listen, receiver, seen) as local:
                     screen.note(f"taking callbacks in at {local} for the journals in {args.journals}; Ctrl-C ends it")

@@ -13,14 +13,9 @@ from ...errors import ConfigurationError, JournalError
 from ...journal.journal import Header, Journal
 from ...protocol.params import Action
 from ...rows.csv_file import CsvRows, reopen
-from ..connection import add_output_arguments, add_service_arguments
+from ..arguments import add_output_arguments, add_service_arguments
 from ..screen import Screen
-from .upload_job import (
-    UploadJob,
-    add_job_arguments,
-    perform,
-    resume_command,
-)
+from .upload_job import UploadJob, add_job_arguments, perform, resume_command
 
 __all__ = ["add_arguments", "run"]
 

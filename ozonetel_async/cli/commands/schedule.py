@@ -11,25 +11,14 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import BinaryIO, Final, Literal, TypeAlias
 
 from ...client.client import OzonetelClient
-from ...errors import ConfigurationError, OzonetelError, redact
+from ...errors import ConfigurationError, OzonetelError
+from ...masking import redact
 from ...models import ScheduleReport, ScheduleResult
 from ...rows.csv_file import CsvRows
-from ..arguments import add_file_arguments, check_other_files, open_rows
-from ..connection import (
-    add_output_arguments,
-    add_service_arguments,
-    connect,
-    simulated,
-)
+from ..arguments import add_file_arguments, add_output_arguments, add_service_arguments, check_other_files, open_rows
+from ..connection import connect, simulated
 from ..progress import count_rows
-from ..screen import (
-    Exit,
-    Meter,
-    OutputError,
-    Progress,
-    ResultFile,
-    Screen,
-)
+from ..screen import Exit, Meter, OutputError, Progress, ResultFile, Screen
 from ..signals import stop_on_signals
 
 __all__ = ["SCHEDULE_KEYS", "TakenRows", "add_arguments", "run"]
@@ -63,12 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 class TakenRows:
     """The rows, counted as they are taken, until ``stopped()`` is true or the file breaks off.
 
-    Attributes
-    ----------
-    columns: of the rows.
-    count: rows taken so far.
-    results: of them, as they came.
-    error: what ended the rows before the file's end.
+    Attributes:
+        columns: of the rows.
+        count: rows taken so far.
+        results: of them, as they came.
+        error: what ended the rows before the file's end.
     """
 
     def __init__(self, rows: CsvRows, stopped: Callable[[], bool]) -> None:

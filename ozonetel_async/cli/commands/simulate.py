@@ -7,13 +7,13 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Final
 
-from ...errors import ConfigurationError
+from ..connection import start
 from ..screen import Exit, Screen
 
 if TYPE_CHECKING:
-    from ...testing import Simulator
+    pass
 
-__all__ = ["add_arguments", "latency", "run", "seconds", "start"]
+__all__ = ["add_arguments", "latency", "run", "seconds"]
 
 _WINDOW_KINDS: Final = ("sliding", "calendar", "first_request", "token_bucket")
 
@@ -100,12 +100,3 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         screen.say()
         screen.say(repr(simulator))
     return Exit.OK
-
-
-async def start(simulator: Simulator) -> None:
-    """Have a simulator listen; a port that is taken is the user's mistake."""
-    try:
-        await simulator.start()
-    except OSError as error:
-        where = f"{simulator.settings.host}:{simulator.settings.port}"
-        raise ConfigurationError(f"cannot listen on {where}: {error.strerror or error}") from None

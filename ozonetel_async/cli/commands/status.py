@@ -11,11 +11,11 @@ from typing import Final
 
 from msgspec import Struct, to_builtins
 
-from ...failed_rows.collect import lists_of, totals_of, verdicts_of
-from ...journal.journal import Entry, Journal
-from ..connection import add_output_arguments
+from ...journal.counts import counts_of, lists_of, totals_of
+from ...journal.journal import Journal, JournaledBatch
+from ..arguments import add_output_arguments
 from ..progress import count_rows
-from ..report import show_verdicts, verdict_facts
+from ..report import count_facts, show_callback_texts
 from ..screen import Exit, Facts, Screen
 
 __all__ = ["STATUS_KEYS", "add_arguments", "run"]
@@ -44,10 +44,10 @@ STATUS_KEYS: Final[Mapping[str, str]] = {
     "callbacks": "batches settled, waiting, overdue (no longer waited for)",
     "rows_added": "added by the service, as callbacks say",
     "rows_not_added": "not added by the service, as callbacks say",
-    "rows_without_verdict": "in batches whose callback gave no counts that can be believed",
+    "rows_unreported": "in batches whose callback gave no counts that can be believed",
     "batches_failed": "batches whose job failed as a whole, as callbacks say",
     "verdicts": "what callbacks said of failed jobs, or beside counts not to be believed: index, first_row, last_row, "
-    "rows_without_verdict, text",
+    "rows_unreported, text",
     "lists": "settled batches by what became of their list of failed rows: done, none, open, expired, refused, failed",
     "failed_rows": "failed rows that have been fetched",
 }
@@ -76,7 +76,7 @@ class _Said(Struct, frozen=True):
     index: int
     first_row: int
     last_row: int
-    rows_without_verdict: int
+    rows_unreported: int
     text: str
 
 
@@ -98,7 +98,7 @@ class _Status(Struct, frozen=True, kw_only=True):
     callbacks: dict[str, int]
     rows_added: int
     rows_not_added: int
-    rows_without_verdict: int
+    rows_unreported: int
     batches_failed: int
     verdicts: list[_Said]
     lists: dict[str, int]
@@ -118,7 +118,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         screen.say(f"rows {doubt.first_row} to {doubt.last_row}: {doubt.state}{error}")
     if len(status.in_doubt) > _SHOWN:
         screen.say(f"{len(status.in_doubt) - _SHOWN:,} more batches without an answer; --json lists all of them")
-    show_verdicts(screen, [(said.first_row, said.last_row, said.text) for said in status.verdicts])
+    show_callback_texts(screen, [(said.first_row, said.last_row, said.text) for said in status.verdicts])
     screen.result({**to_builtins(status), "exit_code": int(Exit.OK)})
     return Exit.OK
 
@@ -126,7 +126,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
 async def _read(journal: Journal, path: str) -> _Status:
     header, entries, unsettled = await journal.header(), await journal.entries(), await journal.unsettled()
     changed, failed_rows = await journal.run(_read_figures)
-    verdicts = verdicts_of(entries)
+    verdicts = counts_of(entries)
     totals = totals_of(verdicts)
     overdue = sum(entry.settlement.lost for entry in entries)
     file = None if header.source is None else header.source.get("path")
@@ -146,10 +146,10 @@ async def _read(journal: Journal, path: str) -> _Status:
         callbacks={"settled": len(verdicts), "waiting": max(0, unsettled - overdue), "overdue": overdue},
         rows_added=totals.added,
         rows_not_added=totals.not_added,
-        rows_without_verdict=totals.untold,
+        rows_unreported=totals.unreported,
         batches_failed=totals.failed,
         verdicts=[
-            _Said(verdict.index, verdict.first_row, verdict.last_row, verdict.untold, verdict.text)
+            _Said(verdict.index, verdict.first_row, verdict.last_row, verdict.unreported, verdict.text)
             for verdict in verdicts
             if verdict.text is not None
         ],
@@ -164,12 +164,12 @@ def _read_figures(db: sqlite3.Connection) -> tuple[float | None, int]:
     return changed, failed_rows
 
 
-def _batches_by_state(entries: list[Entry]) -> dict[str, int]:
+def _batches_by_state(entries: list[JournaledBatch]) -> dict[str, int]:
     counts = Counter[str](entry.state for entry in entries)
     return {state: counts[state] for state in _MEANING}
 
 
-def _rows_by_state(entries: list[Entry]) -> dict[str, int]:
+def _rows_by_state(entries: list[JournaledBatch]) -> dict[str, int]:
     rows = dict.fromkeys((*_MEANING, "invalid"), 0)
     for entry in entries:
         rows[entry.state] += entry.rows
@@ -177,7 +177,7 @@ def _rows_by_state(entries: list[Entry]) -> dict[str, int]:
     return rows
 
 
-def _doubt(entry: Entry) -> _Doubt:
+def _doubt(entry: JournaledBatch) -> _Doubt:
     return _Doubt(entry.index, entry.first_row, entry.last_row, entry.rows, entry.state, entry.error)
 
 
@@ -202,7 +202,7 @@ def _facts(status: _Status) -> Facts:
             ("callbacks", ", ".join(f"{count:,} {state}" for state, count in status.callbacks.items())),
             ("added", f"{status.rows_added:,} rows"),
             ("not added", f"{status.rows_not_added:,} rows (duplicates among them)"),
-            *verdict_facts(status.rows_without_verdict, status.batches_failed),
+            *count_facts(status.rows_unreported, status.batches_failed),
             ("failed rows", f"{status.failed_rows:,} fetched"),
             ("their lists", ", ".join(f"{count:,} {state}" for state, count in status.lists.items()) or "none"),
         ]

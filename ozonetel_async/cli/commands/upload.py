@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ..arguments import add_file_arguments, open_rows
-from ..connection import add_output_arguments, add_service_arguments
+from ..arguments import add_file_arguments, add_output_arguments, add_service_arguments, open_rows
 from ..screen import Screen
-from .upload_job import (
-    UploadJob,
-    add_job_arguments,
-    perform,
-    resume_command,
-)
+from .upload_job import UploadJob, add_job_arguments, perform, resume_command
 
 __all__ = ["add_arguments", "run"]
 

@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import Final
 
 from ...downloads.links import LinkPolicy
-from ...failed_rows.collect import add_verdicts, collect_failed_rows
+from ...failed_rows.collect import collect_failed_rows
+from ...journal.counts import add_counts
 from ...journal.journal import Journal
 from ...models import UploadReport
 from ..screen import Meter, Progress, duration
@@ -30,7 +31,7 @@ async def await_callbacks(
     journal = await Journal.attach(path)
     try:
         while (open_ := await journal.unsettled()) and not stop.is_set():
-            await add_verdicts(report, journal)
+            await add_counts(report, journal)
             left = deadline - clock()
             meter.show(_progress(report, open_, left))
             if left <= 0:
@@ -41,7 +42,7 @@ async def await_callbacks(
                     await stop.wait()
         if not stop.is_set():
             await collect_failed_rows(journal, policy=policy)
-        await add_verdicts(report, journal)
+        await add_counts(report, journal)
     finally:
         await journal.close()
 

@@ -14,33 +14,17 @@ from msgspec.structs import replace
 
 from ...callbacks.receiver import CallbackReceiver
 from ...client.client import OzonetelClient
-from ...config import RateLimit
+from ...config import DEFAULT_TIMEZONE, RateLimit
 from ...errors import ConfigurationError, JournalError, OzonetelError
 from ...journal.journal import Journal
 from ...models import UploadReport
 from ...protocol.params import Action
 from ...rows.csv_file import CsvRows
-from ..arguments import check_other_files
-from ..connection import (
-    add_link_arguments,
-    connect,
-    limit_of,
-    link_policy,
-    simulated,
-)
-from ..listen import (
-    Address,
-    JournalSink,
-    address,
-    listening,
-)
+from ..arguments import add_link_arguments, check_other_files, limit_of
+from ..connection import connect, link_policy, simulated
+from ..listen import Address, JournalSink, address, listening
 from ..progress import OnProgress, Watcher, count_rows
-from ..report import (
-    REPORT_KEYS,
-    report_facts,
-    report_values,
-    show_failures,
-)
+from ..report import REPORT_KEYS, report_facts, report_values, show_failures
 from ..screen import Exit, Meter, Screen
 from ..signals import stop_on_signals
 from .simulate import seconds
@@ -62,12 +46,11 @@ JOB_KEYS: Final[Mapping[str, str]] = {
 class UploadJob(Struct, frozen=True, kw_only=True):
     """What to upload, from a command's arguments or from a journal.
 
-    Parameters
-    ----------
-    resume: the command that continues the upload, if it has a journal.
-    port: where the simulator listens.
-    listen: where to take callbacks in.
-    patience: seconds to wait for them after the last answer; None does not wait.
+    Attributes:
+        resume: the command that continues the upload, if it has a journal.
+        port: where the simulator listens.
+        listen: where to take callbacks in.
+        patience: seconds to wait for them after the last answer; None does not wait.
     """
 
     campaign: str
@@ -160,7 +143,10 @@ async def _receiving(job: UploadJob, args: argparse.Namespace) -> AsyncIterator[
         yield job
         return
     sink = JournalSink(job.journal)
-    async with contextlib.aclosing(sink), listening(job.listen, CallbackReceiver(sink, zone=args.timezone)) as local:
+    async with (
+        contextlib.aclosing(sink),
+        listening(job.listen, CallbackReceiver(sink, timezone=args.timezone)) as local,
+    ):
         yield replace(job, callback_url=job.callback_url or local)
 
 
@@ -240,7 +226,7 @@ class _Run:
             self.error = f"{report.batches_overdue:,} awaited callbacks did not come"
             self._screen.complain(self.error)
             return Exit.STOPPED
-        settled = not (waited and (report.rows_not_added or report.rows_without_verdict))
+        settled = not (waited and (report.rows_not_added or report.rows_unreported))
         return Exit.OK if report.rows_accepted == report.rows_read and settled else Exit.NOT_ALL
 
 
@@ -279,7 +265,7 @@ _KEPT: Final[Mapping[str, object]] = {
     "base_url": None,
     "username": None,
     "auth": "basic",
-    "timezone": "Asia/Kolkata",
+    "timezone": DEFAULT_TIMEZONE,
     "limit": None,
 }
 
@@ -287,10 +273,9 @@ _KEPT: Final[Mapping[str, object]] = {
 def resume_command(args: argparse.Namespace, changed: Iterable[str] = ()) -> str | None:
     """The command that continues an upload; None without a journal.
 
-    Parameters
-    ----------
-    args: of the command that began or resumed it.
-    changed: options by which it differs from what the journal says.
+    Args:
+        args: of the command that began or resumed it.
+        changed: options by which it differs from what the journal says.
     """
     if args.journal is None:
         return None

@@ -1,4 +1,4 @@
-"""The simulated account and one call to it: what every endpoint's handler works on."""
+"""The simulated account and one request to it: what every endpoint's handler works on."""
 
 from __future__ import annotations
 
@@ -16,30 +16,22 @@ from ..log import LoggedRequest
 from ..settings import Settings
 from .answers import Answer
 from .fields import NAME, PHONE
-from .state import (
-    SAME_NUMBER,
-    Campaign,
-    DoNotDisturb,
-    Routing,
-    StoredLead,
-    TokenDesk,
-)
+from .state import SAME_NUMBER, Campaign, DoNotDisturb, Routing, StoredLead, TokenIssuer
 
-__all__ = ["Account", "Call", "Check", "first_complaint"]
+__all__ = ["Account", "Check", "ReceivedRequest", "first_complaint"]
 
 _ACTIONS = {"start": True, "stop": False}
 
 
-class Call(Struct):
+class ReceivedRequest(Struct):
     """One request on its way through the checks, which fill in what they find.
 
-    Parameters
-    ----------
-    record: its entry in the log.
-    headers: its headers.
-    params: its decoded parameters; None when a JSON body was no JSON object.
-    callback_fault: what is to befall the callback it leads to.
-    campaign, lead: what it is about, once known.
+    Attributes:
+        record: its entry in the log.
+        headers: its headers.
+        params: its decoded parameters; None when a JSON body was no JSON object.
+        callback_fault: what is to befall the callback it leads to.
+        campaign, lead: what it is about, once known.
     """
 
     record: LoggedRequest
@@ -58,13 +50,13 @@ class Call(Struct):
         return None
 
 
-Check = Callable[["Account", Call], Answer | None]
+Check = Callable[["Account", ReceivedRequest], Answer | None]
 
 
-def first_complaint(checks: Sequence[Check], account: Account, call: Call) -> Answer | None:
+def first_complaint(checks: Sequence[Check], account: Account, request: ReceivedRequest) -> Answer | None:
     """The answer of the first check that has one."""
     for check in checks:
-        found = check(account, call)
+        found = check(account, request)
         if found is not None:
             return found
     return None
@@ -77,10 +69,10 @@ class Account:
         self.settings = settings
         self.random = random
         self.clock = clock
-        self.zone = ZoneInfo(settings.zone)
+        self.timezone = ZoneInfo(settings.timezone)
         self.campaigns: dict[str, Campaign] = {}
         self.dnd = DoNotDisturb()
-        self.tokens = TokenDesk(settings.token_life, settings.replaced_token_message, clock)
+        self.tokens = TokenIssuer(settings.token_life, settings.replaced_token_message, clock)
         self._transactions = 0
         self._messages = 0
 
@@ -112,7 +104,7 @@ class Account:
 
     def now(self) -> datetime:
         """The platform's time, without its zone."""
-        return datetime.now(self.zone).replace(tzinfo=None)
+        return datetime.now(self.timezone).replace(tzinfo=None)
 
     def stamp(self) -> str:
         """The platform's time as its own text."""

@@ -15,12 +15,11 @@ Kind = Literal["ok", "error", "auth", "rate"]
 class Answer(Struct, frozen=True):
     """A body and what it is about; the front decides on the HTTP status.
 
-    Parameters
-    ----------
-    body: encoded text.
-    kind: ``"ok"``, ``"error"``, ``"auth"`` (credentials) or ``"rate"``.
-    content_type: its label.
-    code: HTTP status, or 0 for the one of its kind.
+    Attributes:
+        body: encoded text.
+        kind: ``"ok"``, ``"error"``, ``"auth"`` (credentials) or ``"rate"``.
+        content_type: its label.
+        code: HTTP status, or 0 for the one of its kind.
     """
 
     body: bytes

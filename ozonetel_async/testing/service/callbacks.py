@@ -14,7 +14,7 @@ from ..faults import Fault
 from ..log import LoggedCallback
 from ..settings import Settings
 
-__all__ = ["Courier", "shape_body"]
+__all__ = ["CallbackSender", "shape_body"]
 
 _JSON = "application/json"
 _BOUNDARY = "----simulator-7d5f1c"
@@ -24,7 +24,7 @@ def shape_body(shape: str, inner: Mapping[str, object]) -> tuple[bytes, str]:
     """A callback's body in one of the shapes, with its Content-Type.
 
     The page of Bulk V4 shows an object under ``data`` in its table and, as its sample, a text under ``data`` whose
-    inner quotes are not escaped, which is no JSON; the vendor's call callbacks come as a form field.
+    inner quotes are not escaped, which is no JSON; the vendor's request callbacks come as a form field.
     """
     content = msgspec.json.encode(inner)
     if shape == "object":
@@ -43,7 +43,7 @@ def shape_body(shape: str, inner: Mapping[str, object]) -> tuple[bytes, str]:
     return content, _JSON
 
 
-class Courier:
+class CallbackSender:
     """Delivers callbacks, each in a task of its own, and logs every attempt."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float], notify: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping
 from datetime import datetime
 
-from .account import Account, Call
+from .account import Account, ReceivedRequest
 from .answers import (
     DIAL_BAD_CALLBACK,
     DIAL_BAD_CAMPAIGN,
@@ -28,46 +28,46 @@ _DIAL_STATUS = frozenset({"all", "fail", "noanswer", "user_disconnected", "answe
 _COLUMNS = ("PhoneNumber", "Name", "Status", "DialStatus", "Disposition", "CreatedDate", "UpdatedDate")
 
 
-def dial_complaint(account: Account, call: Call) -> Answer | None:
-    """Why Campaign Dial Status does not begin an export; sets ``call.campaign``."""
+def dial_complaint(account: Account, request: ReceivedRequest) -> Answer | None:
+    """Why Campaign Dial Status does not begin an export; sets ``request.campaign``."""
     # The page's error table speaks of an apiKey that its parameter table does not list: header or parameter.
-    key = (call.headers.get("apiKey") or text(call.get("apiKey"))).strip()
-    username = text(call.get("userName")).strip()
+    key = (request.headers.get("apiKey") or text(request.get("apiKey"))).strip()
+    username = text(request.get("userName")).strip()
     if not key:
         return DIAL_KEY_MISSING
     if not username:
         return DIAL_USER_MISSING
     if key != account.settings.api_key or username != account.settings.username:
         return DIAL_FAILED
-    call.campaign = account.campaigns.get(text(call.get("campaignName")))
-    if call.campaign is None:
+    request.campaign = account.campaigns.get(text(request.get("campaignName")))
+    if request.campaign is None:
         return DIAL_BAD_CAMPAIGN
-    if not text(call.get("callBackUrl")).strip().startswith(("http://", "https://")):
+    if not text(request.get("callBackUrl")).strip().startswith(("http://", "https://")):
         return DIAL_BAD_CALLBACK
-    return _filter_complaint(call)
+    return _filter_complaint(request)
 
 
-def _filter_complaint(call: Call) -> Answer | None:
-    if text(call.get("status")).strip().lower() not in _STATUS:
+def _filter_complaint(request: ReceivedRequest) -> Answer | None:
+    if text(request.get("status")).strip().lower() not in _STATUS:
         return dial_invalid("status")
-    if text(call.get("dialstatus")).strip().lower() not in _DIAL_STATUS:
+    if text(request.get("dialstatus")).strip().lower() not in _DIAL_STATUS:
         return dial_invalid("dialstatus")
-    if not text(call.get("dispositions")).strip():
+    if not text(request.get("dispositions")).strip():
         return dial_invalid("dispositions")
-    if text(call.get("sortby")).strip() not in ("", "0", "1", "2"):
+    if text(request.get("sortby")).strip() not in ("", "0", "1", "2"):
         return dial_invalid("sortby")
     for name in ("fromDate", "toDate"):
-        value = text(call.get(name)).strip()
+        value = text(request.get(name)).strip()
         if value and moment(value, day_allowed=False) is None:
             return dial_invalid(name)
     return None
 
 
-def new_export(account: Account, call: Call, files: Files) -> Job:
+def new_export(account: Account, request: ReceivedRequest, files: Files) -> Job:
     """The export that a good request becomes."""
-    campaign = call.campaign
+    campaign = request.campaign
     assert campaign is not None
-    params = dict(call.params or {})
+    params = dict(request.params or {})
 
     def export(unique_id: str) -> Mapping[str, object]:
         rows = [_cells(lead) for lead in _selected(campaign, params)]
@@ -78,7 +78,7 @@ def new_export(account: Account, call: Call, files: Files) -> Job:
         campaign=campaign,
         export=export,
         callback_url=text(params.get("callBackUrl")).strip(),
-        callback_fault=call.callback_fault,
+        callback_fault=request.callback_fault,
     )
 
 

@@ -17,17 +17,12 @@ from ..faults import Fault, FaultPlan
 from ..log import EndpointFigures, LoggedRequest
 from ..settings import LIMITS, SHARED, Settings
 from ..window import RateWindow
-from .account import Account, Call
+from .account import Account, ReceivedRequest
 from .answers import Answer, refusal, say
 from .jobs import Jobs
-from .routes import (
-    Route,
-    Service,
-    find_route,
-    read_params,
-)
+from .routes import Route, Service, find_route, read_params
 
-__all__ = ["Front"]
+__all__ = ["HttpServer"]
 
 _MAX_BODY = 256 * 2**20
 _MAX_LINE = 64 * 2**20
@@ -66,7 +61,7 @@ def _windows(settings: Settings) -> dict[str, RateWindow]:
     return windows
 
 
-class Front:
+class HttpServer:
     """The web server in front of the service."""
 
     def __init__(
@@ -235,8 +230,8 @@ class Front:
             return refusal(route.endpoint)
         if fault is not None and not fault.apply:
             return _NOT_APPLIED
-        call = Call(record, request.headers, params, callback_fault)
-        answer, job = self._service.handle(call)
+        received = ReceivedRequest(record, request.headers, params, callback_fault)
+        answer, job = self._service.handle(received)
         if job is not None:
             if callback_fault is not None and callback_fault.kind == "early_callback":
                 await self._jobs.run_now(job)

@@ -18,14 +18,8 @@ from ..faults import Fault
 from ..settings import FailedFile
 from .account import Account
 from .answers import Answer
-from .bulk_data import (
-    ROW_CHARACTERS,
-    Table,
-    complaint_of,
-    lead_of,
-    row_characters,
-)
-from .callbacks import Courier
+from .bulk_data import ROW_CHARACTERS, Table, complaint_of, lead_of, row_characters
+from .callbacks import CallbackSender
 from .fields import text
 from .state import Campaign
 
@@ -37,21 +31,20 @@ Export = Callable[[str], Mapping[str, object]]
 class Job(Struct, kw_only=True):
     """A queued V4 request or export.
 
-    Parameters
-    ----------
-    id: transaction id, or unique id of an export.
-    campaign: where its rows go.
-    table: its rows; None for an export.
-    export: makes an export's result from its unique id; None for a V4 job.
-    duplicates: numbers that are left out: ``"none"``, ``"all"`` (in the campaign or earlier in the payload), or
-        ``"existing"`` (in the campaign when the job begins).
-    action: the campaign's action once the upload is complete.
-    callback_url: where the result goes, "" for nowhere.
-    callback_fault: what befalls it there.
-    state: ``"queued"``, ``"processing"``, ``"done"``.
-    processed, failed: rows added; reasons of the others by their 0-based position.
-    error: why the whole job failed, or "".
-    started: the platform's time at which the work began.
+    Attributes:
+        id: transaction id, or unique id of an export.
+        campaign: where its rows go.
+        table: its rows; None for an export.
+        export: makes an export's result from its unique id; None for a V4 job.
+        duplicates: numbers that are left out: ``"none"``, ``"all"`` (in the campaign or earlier in the payload), or
+            ``"existing"`` (in the campaign when the job begins).
+        action: the campaign's action once the upload is complete.
+        callback_url: where the result goes, "" for nowhere.
+        callback_fault: what befalls it there.
+        state: ``"queued"``, ``"processing"``, ``"done"``.
+        processed, failed: rows added; reasons of the others by their 0-based position.
+        error: why the whole job failed, or "".
+        started: the platform's time at which the work began.
     """
 
     id: str
@@ -113,10 +106,9 @@ _DENIED = """<?xml version="1.0" encoding="UTF-8"?>
 class Files:
     """Files behind pre-signed links, answered the way S3 answers them.
 
-    Parameters
-    ----------
-    life: seconds for which a link works.
-    clock: the loop's clock.
+    Args:
+        life: seconds for which a link works.
+        clock: the loop's clock.
     """
 
     def __init__(self, life: float, clock: Callable[[], float]) -> None:
@@ -163,7 +155,7 @@ def _denied(code: int, word: str, message: str) -> Answer:
 class Jobs:
     """The queue in which V4 requests and exports are worked off, one after the other."""
 
-    def __init__(self, account: Account, courier: Courier, files: Files, notify: Callable[[], None]) -> None:
+    def __init__(self, account: Account, courier: CallbackSender, files: Files, notify: Callable[[], None]) -> None:
         self.all: dict[str, Job] = {}
         self._account = account
         self._courier = courier

@@ -10,11 +10,18 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 from msgspec import Struct
 
-from . import ca_apis, php
-from . import dial_status as dialer
-from .account import Account, Call
+from .account import Account, ReceivedRequest
+from .add import add
 from .answers import Answer, say
+from .bulk import bulk_refusal, bulk_table, new_job
+from .campaign_status import campaign_status
+from .delete import delete
+from .dial_status import dial_complaint, new_export
 from .jobs import Files, Job
+from .legacy_add import legacy_add
+from .schedule import legacy_schedule, schedule
+from .set_campaign_status import set_campaign_status
+from .token import generate_token
 
 __all__ = ["ROUTES", "Route", "Service", "find_route"]
 
@@ -137,50 +144,50 @@ class Service:
     def __init__(self, account: Account, files: Files) -> None:
         self._account = account
         self._files = files
-        self._handlers: dict[str, Callable[[Account, Call], Answer]] = {
-            "add": ca_apis.add,
-            "token": ca_apis.generate_token,
-            "delete": ca_apis.delete,
-            "campaign_status": ca_apis.campaign_status,
-            "set_campaign_status": ca_apis.set_campaign_status,
-            "schedule": php.schedule,
-            "legacy_schedule": php.legacy_schedule,
-            "legacy_add": php.legacy_add,
+        self._handlers: dict[str, Callable[[Account, ReceivedRequest], Answer]] = {
+            "add": add,
+            "token": generate_token,
+            "delete": delete,
+            "campaign_status": campaign_status,
+            "set_campaign_status": set_campaign_status,
+            "schedule": schedule,
+            "legacy_schedule": legacy_schedule,
+            "legacy_add": legacy_add,
             "failed_file": self._file,
             "export_file": self._file,
         }
-        self._queueing: dict[str, Callable[[Call], tuple[Answer, Job | None]]] = {
+        self._queueing: dict[str, Callable[[ReceivedRequest], tuple[Answer, Job | None]]] = {
             "bulk": self._bulk,
             "dial_status": self._dial_status,
         }
 
-    def handle(self, call: Call) -> tuple[Answer, Job | None]:
-        """The answer, and the job that the call leads to."""
-        endpoint = call.record.endpoint
+    def handle(self, request: ReceivedRequest) -> tuple[Answer, Job | None]:
+        """The answer, and the job that the request leads to."""
+        endpoint = request.record.endpoint
         queueing = self._queueing.get(endpoint)
         if queueing is not None:
-            return queueing(call)
-        return self._handlers[endpoint](self._account, call), None
+            return queueing(request)
+        return self._handlers[endpoint](self._account, request), None
 
-    def _bulk(self, call: Call) -> tuple[Answer, Job | None]:
-        complaint = php.bulk_refusal(self._account, call)
+    def _bulk(self, request: ReceivedRequest) -> tuple[Answer, Job | None]:
+        complaint = bulk_refusal(self._account, request)
         if complaint is not None:
             return complaint, None
-        table = php.bulk_table(self._account, call)
+        table = bulk_table(self._account, request)
         if isinstance(table, Answer):
             return table, None
-        job = php.new_job(self._account, call, table)
-        call.record.applied = job.total
+        job = new_job(self._account, request, table)
+        request.record.applied = job.total
         return say("success", "queued successfully", more={"transactionId": job.id}), job
 
-    def _dial_status(self, call: Call) -> tuple[Answer, Job | None]:
-        complaint = dialer.dial_complaint(self._account, call)
+    def _dial_status(self, request: ReceivedRequest) -> tuple[Answer, Job | None]:
+        complaint = dial_complaint(self._account, request)
         if complaint is not None:
             return complaint, None
-        job = dialer.new_export(self._account, call, self._files)
-        call.record.applied = 1
+        job = new_export(self._account, request, self._files)
+        request.record.applied = 1
         # Every documented error carries an empty uniqueId; the words of success are not documented.
         return say("success", "Request queued successfully", more={"uniqueId": job.id}), job
 
-    def _file(self, account: Account, call: Call) -> Answer:
-        return self._files.read(call.record.path, call.get("X-Amz-Signature"))
+    def _file(self, account: Account, request: ReceivedRequest) -> Answer:
+        return self._files.read(request.record.path, request.get("X-Amz-Signature"))

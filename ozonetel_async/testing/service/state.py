@@ -13,7 +13,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-__all__ = ["BASE_COLUMNS", "SAME_NUMBER", "Campaign", "DoNotDisturb", "Routing", "StoredLead", "TokenDesk"]
+__all__ = ["BASE_COLUMNS", "SAME_NUMBER", "Campaign", "DoNotDisturb", "Routing", "StoredLead", "TokenIssuer"]
 
 Routing = Literal["skill", "agent"]
 
@@ -35,14 +35,13 @@ SAME_NUMBER: dict[str, Callable[[str], str]] = {"digits": _digits, "national": _
 class StoredLead(Struct):
     """A lead in a campaign, as the service took it.
 
-    Parameters
-    ----------
-    phone, name, priority, expiry, agent_id, skill: as they were sent; 1 is the default priority.
-    extra: cells of the further mapped columns.
-    scheduled_for: when a scheduled lead is to be dialled, else None.
-    via: short name of the endpoint it came through.
-    transaction_id: of the V4 job it came with, else None.
-    status, dial_status, disposition, created, updated: what a dial-status export tells; tests may set them.
+    Attributes:
+        phone, name, priority, expiry, agent_id, skill: as they were sent; 1 is the default priority.
+        extra: cells of the further mapped columns.
+        scheduled_for: when a scheduled lead is to be dialled, else None.
+        via: short name of the endpoint it came through.
+        transaction_id: of the V4 job it came with, else None.
+        status, dial_status, disposition, created, updated: what a dial-status export tells; tests may set them.
     """
 
     phone: str
@@ -65,21 +64,19 @@ class StoredLead(Struct):
 class Campaign:
     """A campaign: its settings, its leads and their numbers.
 
-    Parameters
-    ----------
-    name: what requests call it.
-    kind: dialling mode, such as ``"Progressive"`` or ``"IVR"``; stands in the messages.
-    routing: None, ``"skill"`` or ``"agent"``: what every lead must name.
-    direction: ``"outbound"``, or ``"inbound"`` for one that takes no leads.
-    columns: mapped columns besides PhoneNumber, Name, Priority, ExpiryDate, AgentId, AgentID, skill, ScheduledTime.
-    running: whether it dials.
-    agents, skills: the agents and skills it knows.
+    Args:
+        name: what requests request it.
+        kind: dialling mode, such as ``"Progressive"`` or ``"IVR"``; stands in the messages.
+        routing: None, ``"skill"`` or ``"agent"``: what every lead must name.
+        direction: ``"outbound"``, or ``"inbound"`` for one that takes no leads.
+        columns: mapped columns besides PhoneNumber, Name, Priority, ExpiryDate, AgentId, AgentID, skill, ScheduledTime.
+        running: whether it dials.
+        agents, skills: the agents and skills it knows.
 
-    Attributes
-    ----------
-    leads: the stored leads in the order of their arrival; empty when the simulator only counts.
-    numbers: how many leads each number has; keys are the numbers' identity, by default without a leading plus.
-    stored: how many leads were stored.
+    Attributes:
+        leads: the stored leads in the order of their arrival; empty when the simulator only counts.
+        numbers: how many leads each number has; keys are the numbers' identity, by default without a leading plus.
+        stored: how many leads were stored.
     """
 
     def __init__(
@@ -165,15 +162,14 @@ def _segment(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-class TokenDesk:
+class TokenIssuer:
     """Bearer tokens as Generate Token gives them out: HS512 JWTs with ``sub``, ``exp`` and ``iat``, of which only the
     newest one works, for ``life`` seconds.
 
-    Parameters
-    ----------
-    life: seconds.
-    replaced_message: what a replaced token is told.
-    clock: the loop's clock, which decides on expiry.
+    Args:
+        life: seconds.
+        replaced_message: what a replaced token is told.
+        clock: the loop's clock, which decides on expiry.
     """
 
     def __init__(self, life: float, replaced_message: str, clock: Callable[[], float]) -> None:

@@ -1,0 +1,114 @@
+"""What the callbacks say of the rows of each batch, and of all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ..callbacks.results import JobResult
+from ..masking import redact
+from ..models import UploadReport
+from .failed_rows import failed_leads
+from .journal import Journal, JournaledBatch
+
+__all__ = ["BatchCounts", "Totals", "add_counts", "batch_counts", "counts_of", "lists_of", "totals_of"]
+
+
+class BatchCounts(Struct, frozen=True):
+    """What a settled batch's callback says of its rows.
+
+    Attributes:
+        index, first_row, last_row: of the batch.
+        added, not_added, unreported: rows; together those of the batch. All are unreported when the counts are missing
+            or do not add up to the rows sent.
+        failed: whether the job failed as a whole.
+        text: what the callback said, when the job failed or the counts cannot be believed; phone numbers are masked.
+    """
+
+    index: int
+    first_row: int
+    last_row: int
+    added: int
+    not_added: int
+    unreported: int
+    failed: bool
+    text: str | None
+
+
+def counts_of(entries: Iterable[JournaledBatch]) -> list[BatchCounts]:
+    """The verdicts on those of the batches that are settled."""
+    return [batch_counts(entry, entry.settlement.result) for entry in entries if entry.settlement.result is not None]
+
+
+class Totals(NamedTuple):
+    """Rows and batches of several verdicts together."""
+
+    added: int
+    not_added: int
+    unreported: int
+    failed: int
+
+
+def totals_of(verdicts: Sequence[BatchCounts]) -> Totals:
+    """The rows added, not added and unreported, and the batches whose job failed."""
+    added, not_added, unreported, failed = (
+        sum(getattr(verdict, name) for verdict in verdicts) for name in Totals._fields
+    )
+    return Totals(added, not_added, unreported, failed)
+
+
+def lists_of(entries: Iterable[JournaledBatch]) -> Counter[str]:
+    """How many of the settled batches' lists of failed rows are in which state; ``"open"`` was not looked at yet."""
+    return Counter(
+        (entry.failed_file or "open").partition(":")[0] for entry in entries if entry.settlement.result is not None
+    )
+
+
+def batch_counts(entry: JournaledBatch, result: JobResult) -> BatchCounts:
+    """What a callback says of its batch's rows; its counts are believed only where they add up to the rows sent."""
+    counts = [result.total, result.processed, result.not_processed]
+    if not result.succeeded:
+        # What is wrong with a request as a whole is told by nothing but a failed job (Bulk V4), so none was added.
+        nothing_added = (entry.rows, 0, entry.rows)
+        counts = [none if count is None else count for count, none in zip(counts, nothing_added, strict=True)]
+    total, added, not_added = counts
+    text = f"{'Success' if result.succeeded else 'Fail'}: {redact(result.message) or 'no message'}"
+    if added is None or not_added is None or not total == entry.rows == added + not_added:
+        told = zip(("uploaded", "processed", "not processed"), counts, strict=True)
+        said = ", ".join(f"{name} {'?' if count is None else format(count, ',')}" for name, count in told)
+        added, not_added, text = 0, 0, f"{text}; {said} for {entry.rows:,} rows sent"
+    unreported = entry.rows - added - not_added
+    shown = text if unreported or not result.succeeded else None
+    place = (entry.index, entry.first_row, entry.last_row)
+    return BatchCounts(*place, added, not_added, unreported, not result.succeeded, shown)
+
+
+async def add_counts(report: UploadReport, journal: Journal) -> None:
+    """Write into ``report`` what the callbacks have told of its batches so far.
+
+    A batch whose answer was lost or a refusal, and whose callback says that it was taken, is an accepted one.
+    """
+    entries = {entry.index: entry for entry in await journal.entries()}
+    verdicts = {verdict.index: verdict for verdict in counts_of(entries.values())}
+    totals = totals_of([*verdicts.values()])
+    for place, batch in enumerate(report.batches):
+        entry = entries.get(batch.index)
+        if batch.outcome != "accepted" and entry is not None and entry.state == "accepted":
+            report.batches[place] = replace(batch, outcome="accepted", transaction_id=entry.transaction_id, error=None)
+            counter = "rows_unknown" if batch.outcome == "unknown" else "rows_refused"
+            setattr(report, counter, getattr(report, counter) - batch.rows)
+            report.rows_accepted += batch.rows
+        if batch.index in verdicts and verdicts[batch.index].text is not None:
+            report.batches[place] = replace(report.batches[place], verdict=verdicts[batch.index].text)
+    report.batches_settled = len(verdicts)
+    report.batches_failed = totals.failed
+    report.batches_overdue = await journal.unsettled()
+    report.rows_added = totals.added
+    report.rows_not_added = totals.not_added
+    report.rows_unreported = totals.unreported
+    report.read_failed = partial(failed_leads, journal.path)

@@ -1,0 +1,223 @@
+"""The documented messages of the service, and what each means: one row a message."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+__all__ = ["MESSAGES", "Meaning", "Message"]
+
+
+class Meaning(Enum):
+    """What an answer says about the request."""
+
+    ACCEPTED = "accepted"
+    QUEUED = "queued"  # taken in; a callback tells the result
+    DUPLICATE = "duplicate"  # skipped: the number was there already
+    REJECT = "reject"  # one field of the lead or request; Reply.field names it
+    AUTH = "auth"
+    AUTH_MODE = "auth_mode"  # the account's "API Authentication" setting
+    TOKEN = "token"  # noqa: S105 -- a meaning, not a secret
+    RATE = "rate"
+    CAMPAIGN = "campaign"
+    REQUEST = "request"
+    SERVER = "server"  # a fault on the way or over there; the outcome is unknown
+    NOT_FOUND = "not_found"
+    UNKNOWN = "unknown"
+
+
+class Message(NamedTuple):
+    """A documented message; a new one is a new row of `MESSAGES`.
+
+    Attributes:
+        pattern: the text as the page prints it, misspellings included. Compared without regard to case and to runs of
+            blanks; one ``xxxx`` stands for any text that is not empty.
+        meaning: what it says.
+        source: the page that lists it.
+        field: for ``Meaning.REJECT`` our argument's name.
+        only_at: endpoints at which it is believed; needed for a success. A refusal is believed everywhere.
+        needs: key of `Reply.data` without whose value the message proves nothing.
+    """
+
+    pattern: str
+    meaning: Meaning
+    source: str
+    field: str | None = None
+    only_at: tuple[str, ...] = ()
+    needs: str | None = None
+
+
+_ADD = ("add",)
+
+
+_ADDS = ("add", "legacy_add")
+
+
+_S_ADD = "Add Campaign Data (basic)"
+
+
+_S_TOKEN_AUTH = "Add Campaign Data (token); Delete Campaign Bulk Data (token)"  # noqa: S105 -- a page name
+
+
+_S_LEGACY_ADD = "Add Campaign Data (GET, deprecated)"
+
+
+_S_V4 = "Add Campaign Bulk Data V4"
+
+
+_S_OLD_BULK = "Add Campaign Bulk Data"
+
+
+_S_SCHEDULE = "Schedule Campaign Data"
+
+
+_S_DIAL = "Campaign Dial Status"
+
+
+_S_TOKEN = "Generate Token"  # noqa: S105 -- a page name
+
+
+_S_DELETE = "Delete Campaign Data"
+
+
+_S_DELETE_BULK = "Delete Campaign Bulk Data"
+
+
+_S_DELETE_OLD = "Delete Campaign Data (GET, deprecated)"
+
+
+_S_STATUS = "Campaign Status"
+
+
+_S_SET = "Set Campaign Status"
+
+
+_S_SCHEDULED = "Get Scheduled Data"
+
+
+_S_UNSCHEDULE = "Delete Scheduled Data"
+
+
+_S_FILE = "Bulk Upload by file"
+
+
+_S_WHATSAPP = "WhatsApp Bulk Upload by file"
+
+
+_S_AGENTS = "Agent Details"
+
+
+_M = Meaning
+
+
+# Endpoints beyond those of endpoints.py are named here too: their messages share the service's vocabulary, and a
+# success of theirs must not be believed where it does not belong.
+MESSAGES: tuple[Message, ...] = (
+    # -- successes ---------------------------------------------------------------------------------------------
+    Message("SuccessFully Updated", _M.ACCEPTED, _S_ADD, only_at=_ADDS),
+    Message("Successfully Updated, xxxx was started", _M.ACCEPTED, f"{_S_ADD}; {_S_LEGACY_ADD}", only_at=_ADDS),
+    Message("SuccessFully Updated xxxx Campaign", _M.ACCEPTED, _S_ADD, only_at=_ADD),
+    Message("SuccessFully Updated xxxx Campaign Stoped", _M.ACCEPTED, _S_ADD, only_at=_ADD),
+    Message("Campaign xxxx Is Already Started", _M.ACCEPTED, _S_ADD, only_at=_ADD),
+    Message(
+        "Please pass the valid Campaign action SuccessFully Updated xxxx Campaign Data",
+        _M.ACCEPTED,
+        _S_ADD,
+        only_at=_ADD,
+    ),
+    Message("Number Already Exist", _M.DUPLICATE, f"{_S_ADD}; {_S_LEGACY_ADD}", only_at=_ADDS),
+    Message("Number Already Existed", _M.DUPLICATE, _S_ADD, only_at=_ADD),
+    Message("SuccessFully Updated", _M.ACCEPTED, _S_OLD_BULK, only_at=("old_bulk_row",)),
+    Message("Data updated successfully", _M.ACCEPTED, _S_SCHEDULE, only_at=("schedule_row",)),
+    Message("queued successfully", _M.QUEUED, _S_V4, only_at=("bulk",), needs="transactionid"),
+    Message("File Successfully uploaded.", _M.ACCEPTED, _S_V4, only_at=("bulk_callback",)),
+    Message("Data processing", _M.QUEUED, _S_FILE, only_at=("file_upload",)),
+    Message("Data uploaded successfully", _M.ACCEPTED, _S_FILE, only_at=("file_callback",)),
+    Message("Deleted Successfully", _M.ACCEPTED, _S_DELETE, only_at=("delete",)),
+    Message("xxxx Records Deleted Successfully", _M.ACCEPTED, _S_DELETE_OLD, only_at=("legacy_delete",)),
+    Message("SUCCESSFULLY UPDATED, xxxx was started", _M.ACCEPTED, _S_SET, only_at=("set_campaign",)),
+    Message("SUCCESSFULLY UPDATED, xxxx was stopped", _M.ACCEPTED, _S_SET, only_at=("set_campaign",)),
+    # -- credentials -------------------------------------------------------------------------------------------
+    Message("No User Found", _M.AUTH, f"{_S_LEGACY_ADD}; {_S_OLD_BULK} (there for a bad campaign too)"),
+    Message("Invalid User Details", _M.AUTH, f"{_S_ADD}; {_S_DELETE}"),
+    Message("Api Key Should Not be Null or Empty.", _M.AUTH, f"{_S_ADD}; {_S_DELETE}"),
+    Message("Username Should Not be Null or Empty.", _M.AUTH, f"{_S_ADD}; {_S_DELETE}"),
+    Message("UserName is null", _M.AUTH, _S_TOKEN),
+    Message("Invalid userName or apiKey", _M.AUTH, f"{_S_V4}; {_S_TOKEN}"),
+    Message("apiKey should not be empty", _M.AUTH, f"{_S_V4}; {_S_DELETE_OLD}"),
+    Message("userName should not be empty", _M.AUTH, f"{_S_V4}; {_S_DELETE_OLD}"),
+    Message("userName or apiKey is Invalid", _M.AUTH, _S_DELETE_OLD),
+    Message("Authentication failed", _M.AUTH, f"{_S_DIAL}; {_S_FILE}"),
+    Message("apiKey is invalid", _M.AUTH, _S_DIAL),
+    Message("userName is invalid", _M.AUTH, _S_DIAL),
+    # Get Scheduled Data answers a wrong key with success and this text; elsewhere it would say nothing.
+    Message("null", _M.AUTH, _S_SCHEDULED, only_at=("scheduled_data",)),
+    # It is about the account's "API Authentication" setting, not about the request's `action`.
+    Message("Invalid action.", _M.AUTH_MODE, _S_ADD),
+    Message("Token Expired", _M.TOKEN, f"{_S_TOKEN_AUTH}; {_S_TOKEN}"),
+    Message("Invalid Token", _M.TOKEN, _S_TOKEN_AUTH),
+    Message("Token Should Not be Null or Empty.", _M.REQUEST, _S_TOKEN_AUTH),
+    # -- campaigns; the first two may mean the key as well -------------------------------------------------------
+    Message("No User Found or Campaign Name is Invalid", _M.CAMPAIGN, _S_ADD),
+    Message("api_key or campaign_name is invalid or not found", _M.CAMPAIGN, _S_SCHEDULE),
+    Message("Please provide campaign details", _M.CAMPAIGN, f"{_S_ADD}; {_S_OLD_BULK}"),
+    Message("campaignName should not be empty", _M.CAMPAIGN, _S_V4),
+    Message("Invalid Campaign Name", _M.CAMPAIGN, _S_V4),
+    Message("campaignName is invalid", _M.CAMPAIGN, f"{_S_DIAL}; {_S_DELETE_OLD}"),
+    Message("The selected campaign is not outbound", _M.CAMPAIGN, _S_ADD),
+    Message("Campaign should not be null are empty", _M.CAMPAIGN, f"{_S_DELETE}; {_S_DELETE_BULK}"),
+    Message("Passed campaign are invalid", _M.CAMPAIGN, f"{_S_DELETE}; {_S_DELETE_BULK}"),
+    Message("Campaign not found", _M.CAMPAIGN, _S_FILE),
+    Message("Campaign is running", _M.CAMPAIGN, _S_FILE),
+    Message("Campain is running", _M.CAMPAIGN, _S_WHATSAPP),
+    Message("Campain under process", _M.CAMPAIGN, _S_WHATSAPP),
+    # -- fields ------------------------------------------------------------------------------------------------
+    Message(
+        "phone number should be numeric and must be between 3 to 16 digits and allows prefix +",
+        _M.REJECT,
+        _S_ADD,
+        "phone_number",
+    ),
+    Message("Phone Number is Empty!", _M.REJECT, f"{_S_LEGACY_ADD}; {_S_OLD_BULK}", "phone_number"),
+    Message("PhoneNumber Added is a DND Number", _M.REJECT, f"{_S_LEGACY_ADD}; {_S_OLD_BULK}", "phone_number"),
+    Message("PhoneNumber should not be null are empty", _M.REJECT, _S_DELETE, "phone_number"),
+    Message("PhoneNumbers should not be null are empty", _M.REJECT, _S_DELETE_BULK, "phone_number"),
+    Message("The priority value must be numeric and range from 0 to 99.", _M.REJECT, _S_ADD, "priority"),
+    Message(
+        "Priority, supports only numeric value or the value is not passed properly", _M.REJECT, _S_OLD_BULK, "priority"
+    ),
+    Message(
+        "Invalid date format. Please pass date in format yyyy-MM-dd HH:mm:ss or yyyy-MM-dd", _M.REJECT, _S_ADD, "expiry"
+    ),
+    Message("The expiry date and time must be in the future", _M.REJECT, _S_ADD, "expiry"),
+    Message("ExpiryDate, supports the following format only xxxx", _M.REJECT, _S_OLD_BULK, "expiry"),
+    Message("Agent Is Empty!", _M.REJECT, _S_ADD, "agent_id"),
+    Message("Agent is not correctly mapped!", _M.REJECT, _S_ADD, "agent_id"),
+    Message("please pass valid AgentId", _M.REJECT, _S_DELETE_OLD, "agent_id"),
+    Message("Please provide valid skill", _M.REJECT, _S_ADD, "skill"),
+    Message("please pass valid skill", _M.REJECT, _S_DELETE_OLD, "skill"),
+    Message("Mandatory parameter ScheduledTime is in bulkData map", _M.REJECT, _S_SCHEDULE, "scheduled_time"),
+    Message("Wrong Date format", _M.REJECT, _S_SCHEDULE, "scheduled_time"),
+    # The page quotes the rest with mismatched quotation marks.
+    Message("callBackUrl cannot be empty xxxx", _M.REJECT, _S_DIAL, "callback_url"),
+    # -- the request as a whole ----------------------------------------------------------------------------------
+    Message("Please provide valid data", _M.REQUEST, f"{_S_V4}; {_S_OLD_BULK}"),
+    Message("Invalid Json Pass Valid Json", _M.REQUEST, _S_DELETE),
+    Message("File Failed to Upload.", _M.REQUEST, f"{_S_V4}, callback"),
+    Message("Data upload failed", _M.REQUEST, f"{_S_FILE}, callback"),
+    Message("File is mandatory", _M.REQUEST, _S_FILE),
+    Message("Only excel files are allowed", _M.REQUEST, _S_FILE),
+    Message("Only excel/csv files are allowed", _M.REQUEST, _S_FILE),
+    Message("All parameters are mandatory", _M.REQUEST, f"{_S_STATUS}; {_S_SET}"),
+    Message("A maximum of 100 phone numbers or 10xxxx", _M.REQUEST, _S_DELETE_BULK),
+    Message("status should be only Success/Fail/Pending", _M.REQUEST, _S_DELETE_OLD),
+    Message("Mandatory parameter row_id is missing", _M.REQUEST, _S_UNSCHEDULE),
+    # -- the rate ------------------------------------------------------------------------------------------------
+    Message("too many Requests and failed to add Data to queue", _M.RATE, _S_V4),
+    Message("Already one process is running please try after some time", _M.RATE, _S_OLD_BULK),
+    Message("Max limit exceeded", _M.RATE, f"{_S_AGENTS}; {_S_DELETE_BULK}"),
+    Message("Request limit exhausted", _M.RATE, _S_FILE),
+    # -- nothing there -------------------------------------------------------------------------------------------
+    Message("No Record Found", _M.NOT_FOUND, f"{_S_DELETE}; {_S_STATUS}"),
+    Message("No data found", _M.NOT_FOUND, f"{_S_SCHEDULED}; {_S_UNSCHEDULE}"),
+)
