@@ -2,25 +2,30 @@
 
 Some servers refuse clients that keep the limit exactly: those that only estimate their window, those whose limit is
 lower than documented, and those whose limit other programs share. The rule for them, with N requests per ``per``
-seconds, a *step* of ``per / N`` at the present pace, and a *clean window* being ``per`` seconds without refusal:
+seconds, a *step* of ``per / N`` divided by the share of the limit in use, and a *clean window* being ``per`` seconds
+without refusal:
 
 1. **Careful.** Once N requests were accepted within the last two windows, at most N / 10 are under way at a time (one
-   more may start a step after the last), so that a server which has had enough refuses a few and not a whole burst.
-2. **Slowed.** From the first refusal on, requests start a step apart. The pace stays the full limit. A start that is
-   late by under a quarter of a step keeps the schedule; idle time earns nothing.
+   more may start a step after the last), so that a server that has had enough refuses a few and not a whole burst.
+2. **Spaced.** From the first refusal on, requests start a step apart. The share stays 1. A start that is late by up to
+   a quarter of a step keeps the schedule; idle time earns nothing.
 3. **Pause.** A refusal stops the queue for the time the server names, else for 1/8 of a window or two steps, doubled
    with each further one up to a window, and lengthened at random by up to a half: without chance, two clients of one
-   account would probe in step for ever, and the same one would lose each time.
-4. **Fall.** A further refusal says that the pace is too high, provided that something was accepted since the last
-   change. What was accepted in the last window is what the server gives us now: it becomes the *top* (at least half of
-   the pace so far), and the pace falls to 85 % of it.
-5. **Storm.** Three refusals without an acceptance between them are not about the pace, which goes back to what it was
-   before them.
-6. **Return.** A clean window gives back half of the way to the top. At the top, after ten clean windows, one more
-   request per window is tried, then two more, four more, …; a refused try doubles the wait, up to forty windows.
-7. **Recovered.** After twenty clean windows at the full pace the spacing ends.
+   account probe in step, and the same one loses each time.
+4. **Fall.** A further refusal says that the share is too high, if anything was accepted since the last change. What was
+   accepted in the last window is what the server gives us: it becomes the *top*, and the share falls to 85 % of it. The
+   top falls at most by half; at most by a fifth where a pause was part of that window, for then little was asked for
+   (from ten requests on: with fewer, a fifth is not even one).
+5. **Storm.** Three refusals with nothing accepted between them are not about the pace: it is again what it was before.
+6. **Return.** A clean window gives back half of the way to the top. At the top, after as many clean windows as 40
+   requests take, two at least, a quarter of what is missing is tried. A refused try doubles that time, up to 40
+   windows.
+7. **Back.** After 20 clean windows at the full limit, the spacing ends.
 
-A request that was started before the last change belongs to what that change answered: its refusal punishes nobody a
+While the pace is below the limit, the requests accepted within ``per`` seconds and those under way are no more than
+the share allows: spacing alone is not exact, because latency squeezes what was spaced.
+
+A request that was started before the last change belongs to what that change answered: its refusal changes nothing a
 second time, and only extends the pause when the server names a time.
 """
 
@@ -40,14 +45,17 @@ __all__ = ["Pace"]
 
 _log = logging.getLogger("ozonetel_async")
 
-_WIDTH = 0.1  # of the limit may be under way at a time in a careful window
-_LATE = 0.25  # of a step that a start may be late and keep the schedule
+_UNDER_WAY = 0.1  # of the limit, in a careful window
+_LATE = 0.25  # of a step
 _FIRST_PAUSE = 1 / 8  # of a window
-_LENGTHENED = 0.5  # of a pause, at most, by chance
-_FALL = 0.85  # of the top
-_STORM = 3  # refusals in a row
-_PROBE_AFTER, _PROBE_AT_MOST = 10, 40  # clean windows
-_RECOVERED_AFTER = 20  # clean windows
+_STEPS_PAUSED = 2
+_LENGTHENED = 0.5  # of a pause, at most
+_FALL = 0.85
+_LOWEST, _LOWEST_PAUSED, _FEW = 0.5, 0.8, 10
+_STORM = 3
+_TRY = 0.25
+_TRY_AFTER_REQUESTS, _TRY_AFTER, _TRY_AFTER_AT_MOST = 40, 2, 40
+_BACK_AFTER = 20
 
 
 class Pace:
@@ -75,14 +83,13 @@ class Pace:
         "_name",
         "_next_start",
         "_pauses",
-        "_probe",
-        "_probe_after",
         "_rng",
         "_run",
-        "_slowed",
-        "_spacing",
+        "_spaced",
         "_top",
-        "_width",
+        "_tried",
+        "_try_after",
+        "_under_way",
         "resume_at",
         "share",
     )
@@ -91,176 +98,191 @@ class Pace:
         self._name = name
         self._limit = limit
         self._rng = rng
-        self._burst = limit.burst or limit.requests
-        shaped = self._burst < limit.requests
-        self._spacing = AsyncLimiter(self._burst, self._burst * limit.per / limit.requests) if shaped else None
-        self._width = max(1, int(limit.requests * _WIDTH))
+        burst = limit.burst or limit.requests
+        self._burst = AsyncLimiter(burst, burst * limit.per / limit.requests) if burst < limit.requests else None
+        self._under_way = max(1, int(limit.requests * _UNDER_WAY))
         self._accepted: deque[float] = deque(maxlen=limit.requests)  # when
         self._next_start = -inf
-        self.resume_at = 0.0
+        self.resume_at = -inf
         self.share = 1.0
         self._top = 1.0
-        self._slowed = False
+        self._spaced = False
         self._changed_at = -inf
         self._heard = False  # whether a request started since the last change was accepted
         self._run = 0  # refusals since then
         self._before_run = (1.0, 1.0)  # share and top
         self._pauses = 0  # since the last clean window
-        self._clean = 0  # clean windows since the last refusal or try
-        self._clean_from = 0.0  # up to when they are counted
-        self._probe = 0  # requests per window that the next try adds
-        self._probe_after = _PROBE_AFTER
+        self._clean = 0  # windows, at the present share
+        self._clean_from = -inf
+        self._tried = False  # whether the last change was a try
+        self._try_after = 0.0  # clean windows
 
     @property
     def _step(self) -> float:
         return self._limit.per / (self._limit.requests * self.share)
 
-    # -- what is heard from the server ------------------------------------------------------------------------------
+    # -- what the server says -------------------------------------------------------------------------------------
 
     def accept(self, now: float, started: float) -> None:
         """Take in an answer that was no refusal, to a request started at ``started``."""
         self._accepted.append(now)
-        if self._slowed and started > self._changed_at:
+        if self._spaced and started > self._changed_at:
             self._heard = True
             self._run = 0
 
     def refuse(self, now: float, started: float, retry_after: float | None) -> None:
         """Take in a refusal that arrived ``now`` for a request started at ``started``."""
+        pause = retry_after or 0.0
         if started > self._changed_at:
             self.recover(now)
-            self._adapt(now)
             pause = retry_after or self._own_pause()
+            self._fall(now)
             self._changed_at = now
             self._pauses += 1
-        else:
-            pause = retry_after or 0.0
         # A deadline that only moves forward: no other request's shorter pause can end this one early.
         self.resume_at = max(self.resume_at, now + pause)
         self._clean_from = max(self._clean_from, self._changed_at, self.resume_at)
-        if not self._slowed:
-            self._slowed = True
+        if not self._spaced:
+            self._spaced = True
             _log.warning(
-                "%s: the server refuses requests for their rate; pausing for %.3g s, then going on at %.3g per %g s",
-                *(self._name, pause, self.share * self._limit.requests, self._limit.per),
+                "%s: the server refuses requests for their rate; pausing for %.3g s, then spacing them, %.3g per %g s",
+                *(self._name, pause, self._limit.requests * self.share, self._limit.per),
             )
 
-    def _adapt(self, now: float) -> None:
+    def _own_pause(self) -> float:
+        per = self._limit.per
+        pause = max(per * _FIRST_PAUSE, self._step * _STEPS_PAUSED) * 2.0 ** min(self._pauses, 16)
+        return min(per, pause) * (1 + _LENGTHENED * self._rng())
+
+    def _fall(self, now: float) -> None:
         self._run += 1
         if self._run == 1:
             self._before_run = self.share, self._top
         if self._run == _STORM:
             self.share, self._top = self._before_run
-        elif self._slowed and self._heard:
-            requests, per = self._limit.requests, self._limit.per
-            accepted = sum(moment > now - per for moment in self._accepted)
-            self._top = max(1 / requests, min(self.share, max(accepted / requests, self.share / 2)))
-            self.share = max(1 / requests, self._top * _FALL)
-            if self._probe > 1:  # the last change for the better was a try
-                self._probe_after = min(2 * self._probe_after, _PROBE_AT_MOST)
-            self._probe = 1
-        self._clean = 0
+        elif self._spaced and self._heard:
+            self._top = self._given(now)
+            self.share = max(1 / self._limit.requests, self._top * _FALL)
+            again = 2 * self._try_after if self._tried else self._try_after
+            first = max(_TRY_AFTER, _TRY_AFTER_REQUESTS / (self._limit.requests * self._top))
+            self._try_after = min(max(first, again), _TRY_AFTER_AT_MOST)
+            self._tried = False
         self._heard = False
+        self._clean = 0
 
-    def _own_pause(self) -> float:
-        per = self._limit.per
-        pause = min(per, max(per * _FIRST_PAUSE, 2 * self._step) * 2.0 ** min(self._pauses, 16))
-        return pause * (1 + _LENGTHENED * self._rng())
+    def _given(self, now: float) -> float:
+        """The share that the server accepted in the last window, as far as that window can tell."""
+        requests, begin = self._limit.requests, now - self._limit.per
+        given = sum(moment > begin for moment in self._accepted) / requests
+        paused = self.resume_at > begin and self.share * requests >= _FEW
+        lowest = self.share * (_LOWEST_PAUSED if paused else _LOWEST)
+        return max(1 / requests, min(self.share, max(given, lowest)))
 
     def recover(self, now: float) -> None:
         """Give back what the clean windows since the last refusal have earned."""
-        while self._slowed and now - self._clean_from >= self._limit.per:
+        while self._spaced and now - self._clean_from >= self._limit.per:
             self._clean_from += self._limit.per
             self._pauses = 0
             self._clean += 1
             self._rise()
 
     def _rise(self) -> None:
+        requests = self._limit.requests
         if self.share < self._top:
             back = (self._top - self.share) / 2
-            self.share = self._top if back * self._limit.requests < 0.5 else self.share + back
-            self._clean = 0
-        elif self._top < 1.0:
-            if self._clean >= self._probe_after:
-                self.share = self._top = min(1.0, self._top + self._probe / self._limit.requests)
-                self._probe *= 2
-                self._clean = 0
-        elif self._clean >= _RECOVERED_AFTER:
-            self._slowed = False
-            self._probe_after = _PROBE_AFTER
-            _log.info("%s: the server takes the full pace again", self._name)
+            self.share = self._top if back * requests < 0.5 else self.share + back
+        elif self.share < 1.0:
+            if self._clean < self._try_after:
+                return
+            self.share = self._top = min(1.0, self.share + max(1, int((1 - self.share) * requests * _TRY)) / requests)
+            self._tried = True
+        else:
+            if self._clean >= _BACK_AFTER:
+                self._spaced = self._tried = False
+                self._try_after = 0.0
+                _log.info("%s: %d windows without refusal, back at the full pace", self._name, _BACK_AFTER)
+            return
+        self._clean = 0
 
-    # -- what may start ---------------------------------------------------------------------------------------------
-
-    def _careful(self, now: float) -> bool:
-        accepted = self._accepted
-        return len(accepted) == self._limit.requests and accepted[0] > now - 2 * self._limit.per
+    # -- what may start -------------------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
         """Count a start that goes ahead now."""
         step = self._step
-        kept = now - _LATE * step <= self._next_start <= now
-        self._next_start = (self._next_start if kept else now) + step
+        on_time = 0 <= now - self._next_start <= _LATE * step
+        self._next_start = (self._next_start if on_time else now) + step
         # Asked first, so that the coroutine ends at once: no await may stand between a token and its slot.
-        if self._spacing is not None and self._spacing.has_capacity():
+        if self._burst is not None and self._burst.has_capacity():
             with suppress(StopIteration):
-                self._spacing.acquire().send(None)
+                self._burst.acquire().send(None)
 
     def allowed(self, now: float, wanted: int, granted: int, in_flight: int) -> int:
         """How many of ``wanted`` starts may go ahead now, beside ``granted`` ones still to come."""
         if now < self.resume_at:
             return 0
-        if self._slowed:
+        if self._spaced:
             self.recover(now)
-        if self._slowed or self._careful(now):
-            beside = 0 if self._slowed else self._width - in_flight - granted
-            by_time = 1 if not granted and now >= max(self._next_start, self._usable_at(in_flight)) else 0
-            wanted = min(wanted, max(beside, by_time))
-        if wanted < 1 or self._spacing is None:
+        if self._spaced or self._careful(now):
+            beside = 0 if self._spaced else self._under_way - in_flight - granted
+            due = not granted and now >= self._next_start and (not self._spaced or now >= self._share_at(in_flight))
+            wanted = min(wanted, max(beside, int(due)))
+        if self._burst is None:
             return wanted
-        low, high = 0, min(wanted, self._burst - granted)
+        low, high = 0, min(wanted, int(self._burst.max_rate) - granted)
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if self._has(granted + middle) else (low, middle - 1)
+            low, high = (middle, high) if self._fits(granted + middle) else (low, middle - 1)
         return low
 
-    def _has(self, amount: float) -> bool:
-        assert self._spacing is not None
-        # A hair more than needed: the sum of many acquire(1) may round to more than acquire(many).
-        return self._spacing.has_capacity(min(amount + 1e-6, self._burst))
-
     def soonest(self, now: float, granted: int, in_flight: int) -> float:
-        """The moment at which one more start may go ahead."""
-        moment = max(now + self._shaped(granted), self.resume_at)
-        if self._slowed or (self._careful(now) and in_flight + granted >= self._width):
-            moment = max(moment, self._next_start + granted * self._step, self._usable_at(in_flight + granted))
-        return moment
+        """The moment at which one more start may go ahead, infinite while an answer decides."""
+        moment = max(now + self._burst_delay(granted), self.resume_at)
+        due = min(self._next_start + granted * self._step, now + self._step)
+        if self._spaced:
+            due = max(due, self._share_at(in_flight + granted))
+            if self.share < 1.0:
+                due = min(due, self._clean_from + self._limit.per)  # when it may rise
+        elif self._careful(now) and in_flight + granted >= self._under_way:
+            due = min(due, self._accepted[0] + 2 * self._limit.per)  # when care ends
+        else:
+            return moment
+        return max(moment, due)
 
-    def _usable_at(self, under_way: int) -> float:
-        """The moment at which the present pace has room for one more accepted request in a window."""
-        usable = ceil(self._limit.requests * self.share - 1e-9)
-        spare = usable - under_way
-        if spare < 1:
+    def earliest(self, now: float, ahead: int) -> float:
+        """The moment at which a start with ``ahead`` others in front may go ahead at best."""
+        best = max(now, self.resume_at)
+        step = self._limit.per / self._limit.requests  # the share may be back at 1 by then
+        if self._burst is not None:
+            delay = self._burst_delay(0)
+            shaped = delay + ahead * step if delay else (ahead + 1 - self._burst.max_rate) * step
+            best = max(best, now + shaped)
+        if self._spaced:
+            best = max(best, max(self._next_start, now - _LATE * self._step) + ahead * step)
+        return best
+
+    def _careful(self, now: float) -> bool:
+        accepted = self._accepted
+        return len(accepted) == self._limit.requests and accepted[0] > now - 2 * self._limit.per
+
+    def _share_at(self, under_way: int) -> float:
+        """The moment at which the share has room for one more than those accepted within a window and under way."""
+        room = ceil(self._limit.requests * self.share - 1e-9) - under_way
+        if room < 1:
             return inf
-        return self._accepted[-spare] + self._limit.per if len(self._accepted) >= spare else -inf
+        return self._accepted[-room] + self._limit.per if len(self._accepted) >= room else -inf
 
-    def _shaped(self, granted: int) -> float:
-        """Seconds until the burst's limiter lets one more start through."""
-        if self._spacing is None or self._has(min(granted + 1, self._burst)):
+    def _fits(self, amount: float) -> bool:
+        assert self._burst is not None
+        # A hair more than needed: the sum of many acquire(1) may round to more than acquire(many).
+        return self._burst.has_capacity(min(amount + 1e-6, self._burst.max_rate))
+
+    def _burst_delay(self, granted: int) -> float:
+        """Seconds until the burst lets one more start through."""
+        if self._burst is None or self._fits(min(granted + 1, self._burst.max_rate)):
             return 0.0
         # aiolimiter says only whether an amount fits: halving finds the largest that does, hence its level.
         low, high = 0.0, float(granted + 1)
         for _ in range(24):
             middle = (low + high) / 2
-            low, high = (middle, high) if self._has(middle) else (low, middle)
-        return (granted + 1 - low) * self._spacing.time_period / self._spacing.max_rate
-
-    def earliest(self, now: float, ahead: int) -> float:
-        """The moment at which a start with ``ahead`` others in front may go ahead at best."""
-        best = now
-        if self._spacing is not None:
-            step = self._limit.per / self._limit.requests
-            first = self._shaped(0)
-            best += max((ahead + 1 - self._burst) * step, first + ahead * step if first else 0.0)
-        if self._slowed:
-            best = max(best, self._next_start + ahead * self._step * (1 - _LATE))
-        return max(best, self.resume_at)
+            low, high = (middle, high) if self._fits(middle) else (low, middle)
+        return (granted + 1 - low) * self._burst.time_period / self._burst.max_rate

@@ -188,13 +188,12 @@ class LocalWindow:
         """
         limit, turn = self._limit, self._turn
         free = self.free(now)
-        soonest = min(self.next_moment(now, granted), now + turn)
         back = [now] * (free - granted) + sorted(self._cooling)
         back += [now + turn] * (limit.requests - len(back))
         rounds, index = divmod(ahead, limit.requests)
         first = max(back[0], self._pace.resume_at)
         token = min(max(back[index], first), first + turn) + rounds * turn
-        return max(soonest, token, self._pace.earliest(now, ahead + granted))
+        return max(token, self._pace.earliest(now, ahead + granted))
 
     def close(self) -> None:
         """Nothing to let go of."""
