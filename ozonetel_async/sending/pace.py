@@ -257,7 +257,8 @@ class Pace:
             shaped = delay + ahead * step if delay else (ahead + 1 - self._burst.max_rate) * step
             best = max(best, now + shaped)
         if self._spaced:
-            best = max(best, max(self._next_start, now - _LATE * self._step) + ahead * step)
+            # A first start that is late keeps the schedule for those behind it.
+            best = max(best, max(self._next_start, max(now, self.resume_at) - _LATE * self._step) + ahead * step)
         return best
 
     def _careful(self, now: float) -> bool:

@@ -82,7 +82,7 @@ class Slot:
             queue._cool(self, True)
 
     def refused(self, retry_after: float | None = None) -> None:
-        """The server refused the request for its rate just now: the queue pauses and its pace falls.
+        """The server refused the request for its rate just now: the queue pauses, and goes on with care.
 
         Args:
             retry_after: seconds the server asked to wait, checked by the caller; None when it did not say.
@@ -120,7 +120,7 @@ class RateQueue:
         self.name = name
         self.limit = limit
         self.max_waiting = max_waiting
-        self._window: Window = window or LocalWindow(name, limit, transit_margin, rng)
+        self._window: Window = window or LocalWindow(limit, transit_margin, name, rng)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._granted = 0

@@ -7,6 +7,7 @@ caller concerns the queue alone. ``LocalWindow`` holds the tokens of one process
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from heapq import heappop, heappush, nsmallest
 from math import inf
@@ -96,17 +97,19 @@ class LocalWindow:
     """The tokens of one process: each comes back ``limit.per`` seconds after the answer.
 
     Args:
-        name: the queue's, for the log.
         limit: requests per window, the window's seconds, and the burst.
         transit_margin: seconds that a request without an answer may still be on its way after its connection was
             closed.
+        name: the queue's, for the log.
         rng: random numbers in [0, 1) that lengthen pauses after refusals.
     """
 
-    __slots__ = ("_cooling", "_free", "_limit", "_margin", "_pace", "_turn")
+    __slots__ = ("_cooling", "_free", "_margin", "_pace", "_requests", "_turn")
 
-    def __init__(self, name: str, limit: RateLimit, transit_margin: float, rng: Callable[[], float]) -> None:
-        self._limit = limit
+    def __init__(
+        self, limit: RateLimit, transit_margin: float, name: str, rng: Callable[[], float] = random.random
+    ) -> None:
+        self._requests = limit.requests
         self._turn = limit.per + GUARD
         self._margin = transit_margin
         self._pace = Pace(name, limit, rng)
@@ -141,7 +144,7 @@ class LocalWindow:
 
     @property
     def _in_flight(self) -> int:
-        return self._limit.requests - self._free - len(self._cooling)
+        return self._requests - self._free - len(self._cooling)
 
     def take(self, now: float) -> str:
         """Take a token; they are all alike here."""
@@ -186,11 +189,11 @@ class LocalWindow:
         Each token goes round in a window plus the guard; tokens that come back later than the next round of the
         first are taken as coming with it, which can only make the result earlier.
         """
-        limit, turn = self._limit, self._turn
+        requests, turn = self._requests, self._turn
         free = self.free(now)
         back = [now] * (free - granted) + sorted(self._cooling)
-        back += [now + turn] * (limit.requests - len(back))
-        rounds, index = divmod(ahead, limit.requests)
+        back += [now + turn] * (requests - len(back))
+        rounds, index = divmod(ahead, requests)
         first = max(back[0], self._pace.resume_at)
         token = min(max(back[index], first), first + turn) + rounds * turn
         return max(token, self._pace.earliest(now, ahead + granted))
