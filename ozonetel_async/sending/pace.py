@@ -83,12 +83,12 @@ class Pace:
         "_name",
         "_next_start",
         "_pauses",
+        "_refused_tries",
         "_rng",
         "_run",
         "_spaced",
         "_top",
         "_tried",
-        "_try_after",
         "_under_way",
         "resume_at",
         "share",
@@ -115,7 +115,7 @@ class Pace:
         self._clean = 0  # windows, at the present share
         self._clean_from = -inf
         self._tried = False  # whether the last change was a try
-        self._try_after = 0.0  # clean windows
+        self._refused_tries = 0
 
     @property
     def _step(self) -> float:
@@ -136,7 +136,7 @@ class Pace:
         if started > self._changed_at:
             self.recover(now)
             pause = retry_after or self._own_pause()
-            self._fall(now)
+            self._fall(started)
             self._changed_at = now
             self._pauses += 1
         # A deadline that only moves forward: no other request's shorter pause can end this one early.
@@ -154,25 +154,23 @@ class Pace:
         pause = max(per * _FIRST_PAUSE, self._step * _STEPS_PAUSED) * 2.0 ** min(self._pauses, 16)
         return min(per, pause) * (1 + _LENGTHENED * self._rng())
 
-    def _fall(self, now: float) -> None:
+    def _fall(self, started: float) -> None:
         self._run += 1
         if self._run == 1:
             self._before_run = self.share, self._top
         if self._run == _STORM:
             self.share, self._top = self._before_run
         elif self._spaced and self._heard:
-            self._top = self._given(now)
+            self._top = self._given(started)
             self.share = max(1 / self._limit.requests, self._top * _FALL)
-            again = 2 * self._try_after if self._tried else self._try_after
-            first = max(_TRY_AFTER, _TRY_AFTER_REQUESTS / (self._limit.requests * self._top))
-            self._try_after = min(max(first, again), _TRY_AFTER_AT_MOST)
+            self._refused_tries += self._tried
             self._tried = False
         self._heard = False
         self._clean = 0
 
-    def _given(self, now: float) -> float:
-        """The share that the server accepted in the last window, as far as that window can tell."""
-        requests, begin = self._limit.requests, now - self._limit.per
+    def _given(self, started: float) -> float:
+        """The share that the server accepted in the window before a start, as far as that window can tell."""
+        requests, begin = self._limit.requests, started - self._limit.per
         given = sum(moment > begin for moment in self._accepted) / requests
         paused = self.resume_at > begin and self.share * requests >= _FEW
         lowest = self.share * (_LOWEST_PAUSED if paused else _LOWEST)
@@ -192,14 +190,15 @@ class Pace:
             back = (self._top - self.share) / 2
             self.share = self._top if back * requests < 0.5 else self.share + back
         elif self.share < 1.0:
-            if self._clean < self._try_after:
+            wait = max(_TRY_AFTER, _TRY_AFTER_REQUESTS / (requests * self.share)) * 2.0 ** min(self._refused_tries, 16)
+            if self._clean < min(wait, _TRY_AFTER_AT_MOST):
                 return
             self.share = self._top = min(1.0, self.share + max(1, int((1 - self.share) * requests * _TRY)) / requests)
             self._tried = True
         else:
             if self._clean >= _BACK_AFTER:
                 self._spaced = self._tried = False
-                self._try_after = 0.0
+                self._refused_tries = 0
                 _log.info("%s: %d windows without refusal, back at the full pace", self._name, _BACK_AFTER)
             return
         self._clean = 0
