@@ -43,8 +43,25 @@ _LIFE = re.compile(r"[0-9]{1,6}")
 _CODE = re.compile(r"<Code>\s*([A-Za-z]{1,40})\s*</Code>")
 
 _UNICAST: Final = IPv6Network("2000::/3")
-# What reaches an IPv4 address under an IPv6 name (Teredo, 6to4), or is no single machine (6to4's old relay).
-_NOT_PLAIN: Final = tuple(map(ip_network, ("2001::/32", "2002::/16", "192.88.99.0/24")))
+# What the IANA registries of special-purpose addresses list and no host of a bucket has, by a table of our own: which
+# of them `is_global` knows differs between releases of Python.
+_SPECIAL: Final = tuple(
+    map(
+        ip_network,
+        (
+            "192.0.0.0/24",  # IETF protocol assignments
+            "192.31.196.0/24",  # AS112
+            "192.52.193.0/24",  # AMT
+            "192.88.99.0/24",  # the old relays of 6to4
+            "192.175.48.0/24",  # AS112
+            "2001::/23",  # IETF protocol assignments, Teredo and ORCHID among them
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4, which reaches an IPv4 address under an IPv6 name
+            "2620:4f:8000::/48",  # AS112
+            "3fff::/20",  # documentation
+        ),
+    )
+)
 _EXPIRED_CODES: Final = frozenset({"AccessDenied", "ExpiredToken", "RequestExpired", "TokenRefreshRequired"})
 _GONE_CODES: Final = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion"})
 
@@ -183,7 +200,7 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
         return False
     if isinstance(address, IPv6Address) and address not in _UNICAST:
         return False
-    return not any(address in network for network in _NOT_PLAIN)
+    return not any(address in network for network in _SPECIAL)
 
 
 def expires_at(link: SecretUrl) -> datetime | None:

@@ -184,7 +184,8 @@ def test_a_row_among_equal_numbers_is_not_certain() -> None:
 def test_different_numbers_with_one_key_are_ambiguous() -> None:
     sent = ["+6591234567", "6591234567"]
     assert match(sent, "065 9123 4567") == [(None, "ambiguous")]
-    assert match(sent, "+6591234567", "065 9123 4567") == [(1, "exact"), (None, "ambiguous")]
+    assert match(sent, "+6591234567") == match(sent, "6591234567") == [(None, "ambiguous")]
+    assert match(sent, "+6591234567", "065 9123 4567") == [(1, "exact"), (2, "key")]
     assert match(sent[:1], "6591234567") == [(1, "key")]
 
 
@@ -296,7 +297,43 @@ def test_other_cells_tell_rows_of_one_number_apart(number: str, cells: dict[str,
 def test_other_cells_count_for_more_than_the_spelling_of_the_number() -> None:
     sent = [("+91" + A, "Asha", 5), (A, "Ravi", 7)]
     assert told(sent, (A, "DND", {"Name": "Asha"})) == [(1, "key", (1,))]
-    assert told(sent, (A, "DND", {})) == [(2, "exact", (1, 2))]
+    assert told(sent, (A, "DND", {})) == told(sent, (A, DUPLICATE, {})) == [(None, "ambiguous", (1, 2))]
+
+
+def test_a_number_that_the_service_spelled_otherwise_is_not_given_to_the_row_that_has_that_spelling() -> None:
+    for sent in ([("91" + A, "Asha", 5), (A, "Ravi", 7)], [("+6591234567", "Asha", 5), ("6591234567", "Ravi", 7)]):
+        number = sent[1][0]
+        assert told(sent, (number, "DND", {"Name": "Asha"})) == [(1, "key", (1,))]
+        assert told(sent, (number, "DND", {"Name": "Ravi"})) == [(2, "exact", (2,))]
+        assert told(sent, (number, "DND", {"Name": "Gita"})) == [(None, "ambiguous", (1, 2))]
+        assert [row for row, *_ in told(sent, (number, "DND", {}), (number, "DND", {}))] == [2, 1]
+
+
+@settings(max_examples=200)
+@given(data=st.data(), names=st.lists(st.sampled_from(["Asha", "Ravi", "Gita"]), min_size=1, max_size=12))
+def test_a_row_is_named_only_when_it_is_the_one_that_failed(data: st.DataObject, names: list[str]) -> None:
+    """The service rewrites the numbers of its list, and may leave the names out; of one person's rows any is right."""
+    sent = [
+        (data.draw(st.sampled_from(["", "91", "+91", "0"])) + data.draw(st.sampled_from([A, B])), name, 5)
+        for name in names
+    ]
+    listed = data.draw(st.lists(st.sampled_from(range(len(sent))), unique=True, min_size=1))
+    with_names = data.draw(st.booleans())
+    found = told(
+        sent,
+        *(
+            (
+                data.draw(st.sampled_from(["", "91", "+91"])) + sent[place][0][-10:],
+                "DND",
+                {"Name": sent[place][1]} if with_names else {},
+            )
+            for place in listed
+        ),
+    )
+    rows = [row for row, *_ in found if row is not None]
+    assert len(set(rows)) == len(rows)
+    failed_people = {(sent[place][0][-10:], sent[place][1]) for place in listed}
+    assert {(sent[row - 1][0][-10:], sent[row - 1][1]) for row in rows} <= failed_people
 
 
 @pytest.mark.parametrize("cells", [{}, {"Name": ""}, {"Name": "Gita"}, {"Name": "Asha", "Priority": "7"}, {"Who": "x"}])
