@@ -81,11 +81,11 @@ class Pace:
         "_heard",
         "_limit",
         "_name",
-        "_next_start",
         "_pauses",
         "_refused_tries",
         "_rng",
         "_run",
+        "_scheduled",
         "_spaced",
         "_top",
         "_tried",
@@ -102,7 +102,7 @@ class Pace:
         self._burst = AsyncLimiter(burst, burst * limit.per / limit.requests) if burst < limit.requests else None
         self._under_way = max(1, int(limit.requests * _UNDER_WAY))
         self._accepted: deque[float] = deque(maxlen=limit.requests)  # when
-        self._next_start = -inf
+        self._scheduled = -inf  # when the last start was due
         self.resume_at = -inf
         self.share = 1.0
         self._top = 1.0
@@ -207,9 +207,11 @@ class Pace:
 
     def start(self, now: float) -> None:
         """Count a start that goes ahead now."""
-        step = self._step
-        on_time = 0 <= now - self._next_start <= _LATE * step
-        self._next_start = (self._next_start if on_time else now) + step
+        if self._spaced:
+            due = self._scheduled + self._step
+            self._scheduled = due if 0 <= now - due <= _LATE * self._step else now
+        else:
+            self._scheduled = now
         # Asked first, so that the coroutine ends at once: no await may stand between a token and its slot.
         if self._burst is not None and self._burst.has_capacity():
             with suppress(StopIteration):
@@ -221,9 +223,12 @@ class Pace:
             return 0
         if self._spaced:
             self.recover(now)
-        if self._spaced or self._careful(now):
+        accepted = self._accepted
+        if self._spaced or (len(accepted) == accepted.maxlen and self._careful(now)):
             beside = 0 if self._spaced else self._under_way - in_flight - granted
-            due = not granted and now >= self._next_start and (not self._spaced or now >= self._share_at(in_flight))
+            due = not granted and now >= self._scheduled + self._step
+            if due and self._spaced:
+                due = now >= self._share_at(in_flight)
             wanted = min(wanted, max(beside, int(due)))
         if self._burst is None:
             return wanted
@@ -236,7 +241,7 @@ class Pace:
     def soonest(self, now: float, granted: int, in_flight: int) -> float:
         """The moment at which one more start may go ahead, infinite while an answer decides."""
         moment = max(now + self._burst_delay(granted), self.resume_at)
-        due = min(self._next_start + granted * self._step, now + self._step)
+        due = min(self._scheduled + (1 + granted) * self._step, now + self._step)
         if self._spaced:
             due = max(due, self._share_at(in_flight + granted))
             if self.share < 1.0:
@@ -257,7 +262,8 @@ class Pace:
             best = max(best, now + shaped)
         if self._spaced:
             # A first start that is late keeps the schedule for those behind it.
-            best = max(best, max(self._next_start, max(now, self.resume_at) - _LATE * self._step) + ahead * step)
+            first = max(self._scheduled + step, max(now, self.resume_at) - _LATE * self._step)
+            best = max(best, first + ahead * step)
         return best
 
     def _careful(self, now: float) -> bool:

@@ -139,7 +139,9 @@ class LocalWindow:
 
     def room(self, now: float, granted: int, wanted: int) -> int:
         """How many of ``wanted`` further requests may start now; zero or less when none."""
-        room = min(self.free(now) - granted, wanted)
+        room = self.free(now) - granted
+        if room > wanted:
+            room = wanted
         return self._pace.allowed(now, room, granted, self._in_flight) if room > 0 else 0
 
     @property
