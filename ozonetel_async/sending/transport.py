@@ -153,11 +153,12 @@ async def _connected(
 
 
 class Response(Struct, frozen=True):
-    """Status, body and the one header that matters."""
+    """Status, body and the headers that matter."""
 
     status: int
     body: bytes
     retry_after: str | None
+    date: str | None = None
 
 
 class Transport:
@@ -248,7 +249,8 @@ class Transport:
                 response.close()
                 return Response(0, b"", None)
             read = response.read if _is_short(response) else partial(_read_capped, response)
-            return Response(response.status, await read(), response.headers.get("Retry-After"))
+            headers = response.headers
+            return Response(response.status, await read(), headers.get("Retry-After"), headers.get("Date"))
 
     def _failure(self, error: BaseException, session: aiohttp.ClientSession, sending: _Sending) -> OzonetelError:
         """The typed error for what aiohttp, or a hook of the caller's session, has raised."""
