@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from random import Random
 from types import TracebackType
@@ -27,8 +26,8 @@ DEFAULT_CAMPAIGN = "Diwali"
 # The further columns that Add Campaign Data names as examples.
 DEFAULT_COLUMNS = ("Email", "City", "Service", "OrderNumber")
 
-# Conditions may depend on more than the simulator, so they are looked at this often besides.
-_GLANCE = 0.01
+# Seconds between two looks at a condition.
+_GLANCE = 0.002
 
 
 class Simulator:
@@ -40,9 +39,8 @@ class Simulator:
     Args:
         **options: see ``Settings``, which lists every keyword with its default.
 
-    Examples
-    --------
-    ::
+    Examples:
+        ::
 
         async with Simulator(window=1.0, limits={"bulk": 5}) as sim:
             sim.inject("bulk", Fault.reset_after_apply())
@@ -58,13 +56,12 @@ class Simulator:
         self._random = Random(self.settings.seed)  # noqa: S311 - reproducible latency, no secrets
         self._account = Account(self.settings, self._clock, self._random)
         self._files = Files(self.settings.failed_link_life, self._clock)
-        self._callbacks = CallbackSender(self.settings, self._clock, self._notify)
-        self._jobs = Jobs(self._account, self._callbacks, self._files, self._notify)
+        self._callbacks = CallbackSender(self.settings, self._clock)
+        self._jobs = Jobs(self._account, self._callbacks, self._files)
         self._plan = FaultPlan(self._random)
         service = Service(self._account, self._files)
-        self._front = HttpServer(self._account, service, self._jobs, self._plan, self._notify)
+        self._front = HttpServer(self._account, service, self._jobs, self._plan)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._watchers: set[asyncio.Future[None]] = set()
         self.campaign(DEFAULT_CAMPAIGN, columns=DEFAULT_COLUMNS)
 
     @property
@@ -135,7 +132,18 @@ class Simulator:
         skills: Sequence[str] = (),
     ) -> Campaign:
         """Make a campaign, in place of one of the same name; see ``Campaign``."""
-        return self._account.create(name, kind, routing, direction, columns, running, agents, skills)
+        made = self.campaigns[name] = Campaign(
+            name,
+            kind,
+            routing=routing,
+            direction=direction,
+            columns=columns,
+            running=running,
+            agents=agents,
+            skills=skills,
+            keep_leads=self.settings.keep_leads,
+        )
+        return made
 
     def inject(
         self,
@@ -211,7 +219,7 @@ class Simulator:
         await self.wait_for(lambda: not self.busy, timeout)
 
     async def wait_for(self, condition: Callable[[], object], timeout: float = 10.0) -> None:  # noqa: ASYNC109
-        """Wait until ``condition()`` is true; it is looked at whenever something happens here, and now and then.
+        """Wait until ``condition()`` is true.
 
         Raises:
             TimeoutError: after ``timeout`` seconds, with the state of the simulator.
@@ -221,32 +229,7 @@ class Simulator:
         while not condition():
             if loop.time() >= deadline:
                 raise TimeoutError(f"condition not met within {timeout} s; {self!r}")
-            watcher = loop.create_future()
-            self._watchers.add(watcher)
-            try:
-                await asyncio.wait([watcher], timeout=_GLANCE)
-            finally:
-                self._watchers.discard(watcher)
-
-    def snapshot(self) -> dict[str, object]:
-        """The figures as plain values."""
-        return {
-            "endpoints": {
-                name: {
-                    "requests": figures.requests,
-                    "refused": figures.refused,
-                    "writes": figures.writes,
-                    "rows": figures.rows,
-                    "worst_window": self.worst_window(name),
-                }
-                for name, figures in self._front.figures.items()
-            },
-            "campaigns": {
-                name: {"stored": campaign.stored, "numbers": len(campaign.numbers), "running": campaign.running}
-                for name, campaign in self.campaigns.items()
-            },
-            "busy": self.busy,
-        }
+            await asyncio.sleep(_GLANCE)
 
     async def start(self) -> None:
         """Begin to listen."""
@@ -295,23 +278,6 @@ class Simulator:
 
     def _figures(self, endpoint: str) -> EndpointFigures:
         return self._front.figures.get(endpoint) or EndpointFigures()
-
-    def _notify(self) -> None:
-        if not self._watchers:
-            return
-        for watcher in list(self._watchers):
-            loop = watcher.get_loop()
-            if loop is self._loop:
-                _wake(watcher)
-            else:
-                # The watcher's loop may have closed in the meantime; it looks for itself now and then anyway.
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(_wake, watcher)
-
-
-def _wake(watcher: asyncio.Future[None]) -> None:
-    if not watcher.done():
-        watcher.set_result(None)
 
 
 async def serve(simulator: Simulator) -> None:

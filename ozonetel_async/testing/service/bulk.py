@@ -45,9 +45,7 @@ def bulk_table(account: Account, request: ReceivedRequest) -> Table | Answer:
     table = read_table(request.get("bulkData"))
     if table is None:
         return BULK_BAD_DATA
-    if len(table.data) <= BULK_ROWS:
-        return table
-    return Table(table.map, table.data[:BULK_ROWS]) if account.settings.over_rows == "truncate" else BULK_TOO_MANY_ROWS
+    return table if len(table.data) <= BULK_ROWS else BULK_TOO_MANY_ROWS
 
 
 def new_job(account: Account, request: ReceivedRequest, table: Table) -> Job:

@@ -21,14 +21,14 @@ from .fields import moment, text
 from .jobs import Files, Job
 from .state import Campaign, StoredLead
 
-__all__ = ["dial_complaint", "new_export"]
+__all__ = ["dial_refusal", "new_export"]
 
 _STATUS = frozenset({"all", "fail", "success", "pending"})
 _DIAL_STATUS = frozenset({"all", "fail", "noanswer", "user_disconnected", "answered"})
 _COLUMNS = ("PhoneNumber", "Name", "Status", "DialStatus", "Disposition", "CreatedDate", "UpdatedDate")
 
 
-def dial_complaint(account: Account, request: ReceivedRequest) -> Answer | None:
+def dial_refusal(account: Account, request: ReceivedRequest) -> Answer | None:
     """Why Campaign Dial Status does not begin an export; sets ``request.campaign``."""
     # The page's error table speaks of an apiKey that its parameter table does not list: header or parameter.
     key = (request.headers.get("apiKey") or text(request.get("apiKey"))).strip()
@@ -44,10 +44,10 @@ def dial_complaint(account: Account, request: ReceivedRequest) -> Answer | None:
         return DIAL_BAD_CAMPAIGN
     if not text(request.get("callBackUrl")).strip().startswith(("http://", "https://")):
         return DIAL_BAD_CALLBACK
-    return _filter_complaint(request)
+    return _filter_refusal(request)
 
 
-def _filter_complaint(request: ReceivedRequest) -> Answer | None:
+def _filter_refusal(request: ReceivedRequest) -> Answer | None:
     if text(request.get("status")).strip().lower() not in _STATUS:
         return dial_invalid("status")
     if text(request.get("dialstatus")).strip().lower() not in _DIAL_STATUS:

@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import aiohttp
@@ -115,7 +114,7 @@ async def test_a_raw_plus_is_lost_and_an_escaped_one_kept(http: aiohttp.ClientSe
 
 
 async def test_schedule_with_a_token(http: aiohttp.ClientSession) -> None:
-    async with Simulator(auth_mode="TOKEN_AUTH", schedule_status_word=False) as sim:
+    async with Simulator(auth_mode="TOKEN_AUTH") as sim:
         assert (await schedule(http, sim))["message"] == "Invalid action."
         body = {"userName": sim.username, "campaign_name": "Diwali", "bulkData": table(ROWS)}
         url = sim.base_url + SCHEDULE
@@ -124,7 +123,6 @@ async def test_schedule_with_a_token(http: aiohttp.ClientSession) -> None:
         headers = {"Authorization": f"Bearer {sim.tokens.issue(sim.username)}"}
         async with http.post(url, json=body, headers=headers) as reply:
             answer = await reply.json()
-        assert list(answer) == ["message"]
         assert len(answer["message"]) == 2
 
 
@@ -170,12 +168,11 @@ async def test_legacy_add_speaks_xml_unless_asked(http: aiohttp.ClientSession, s
     assert text.endswith("<xml><status>FAIL</status><message>No User Found</message></xml>")
 
 
-async def test_legacy_add_takes_forms_and_path_segments(http: aiohttp.ClientSession, sim: Simulator) -> None:
+async def test_legacy_add_takes_forms_and_queries(http: aiohttp.ClientSession, sim: Simulator) -> None:
     values = {"api_key": sim.api_key, "campaign_name": "Diwali", "PhoneNumber": "+919812345670", "City": "New Delhi"}
     async with http.post(sim.base_url + LEGACY_ADD, data=values):
         pass
-    path = "".join(f"/{quote(part, safe='')}" for pair in values.items() for part in pair)
-    await get(http, sim, LEGACY_ADD + path)
+    await get(http, sim, LEGACY_ADD, **values)
     leads = sim.campaigns["Diwali"].leads
     assert [(lead.phone, lead.extra) for lead in leads] == [("+919812345670", {"City": "New Delhi"})] * 2
 
