@@ -344,7 +344,7 @@ def _rich_wanted(stream: TextIO) -> bool:
 
 
 def streams() -> tuple[TextIO, TextIO]:
-    """stdout and stderr, told to escape what their encoding cannot write instead of failing.
+    """Stdout and stderr, told to escape what their encoding cannot write instead of failing.
 
     In place of one that was closed by whoever started the process: for stdout, a stream that cannot be written; for
     stderr, one that goes nowhere.

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from ..callbacks.bodies import fold, shape_of
+from ..callbacks.bodies import fold
 from ..errors import CallbackError
 from .phones import phone_key, rounded
 
@@ -70,12 +70,11 @@ def read_failed_rows(chunks: Iterable[str | bytes], *, columns: Sequence[str] = 
 
     Args:
         chunks: pieces of the file, cut anywhere; bytes as downloaded, or text.
-        columns: names of the columns that were sent; they tell a foreign last column, which then holds the reasons, and
+        columns: names of the columns that were sent; a last column that is not among them holds the reasons, and they
             name the columns of a file without header.
 
     Raises:
-        CallbackError: not a table of this kind: markup, JSON, a line or a row beyond every limit, chunks of another
-            type.
+        CallbackError: not a table of this kind: markup, JSON, a line or a row beyond every limit.
     """
     reader = FailedRowReader(columns=columns)
     for chunk in chunks:
@@ -151,8 +150,6 @@ class _Lines:
         """The lines that this chunk completes; with ``final`` also the last one without an end."""
         if isinstance(chunk, str):
             chunk = chunk.encode("utf-8", "replace")
-        if not isinstance(chunk, bytes | bytearray):
-            raise CallbackError(f"a chunk of the failed file is {shape_of(chunk)}; right would be bytes or text")
         if self._decoder is None:
             self._head += chunk
             if len(self._head) < 4 and not final:
@@ -299,7 +296,7 @@ class _Layout(Struct, frozen=True):
         if len(record) > width:
             extra = ",".join(record[width:])
             if self.reason == width - 1:
-                # Reasons are sentences, and whoever does not quote them has their commas cut them up.
+                # Reasons are sentences: in a file without quotes their commas cut them into several cells.
                 record = [*record[: width - 1], f"{record[width - 1]},{extra}"]
         names = (*self.names, *(f"column_{number}" for number in range(width + 1, len(record) + 1)))
         cells = dict(zip(names, [*record, *[""] * (width - len(record))], strict=True))

@@ -50,7 +50,7 @@ def read_csv(
             doubled or empty names; while iterating: broken quotes, undecodable bytes or an oversized cell, with the
             line's number.
 
-    Examples
+    Examples:
     --------
     ``client.upload("Diwali", read_csv("leads.csv", {"Mobile": "PhoneNumber", "Remarks": None}))``
     """

@@ -33,7 +33,7 @@ _GLANCE = 0.002
 class Simulator:
     """The service on a local port, as an async context manager.
 
-    It holds one account with an outbound campaign "Diwali"; ``campaign()`` makes more. Every endpoint judges, stores
+    It holds one account with an outbound campaign "Diwali"; ``campaign()`` makes more. Every endpoint checks, stores
     and answers as the documents say; where they are silent, a setting chooses.
 
     Args:
@@ -60,7 +60,7 @@ class Simulator:
         self._jobs = Jobs(self._account, self._callbacks, self._files)
         self._plan = FaultPlan(self._random)
         service = Service(self._account, self._files)
-        self._front = HttpServer(self._account, service, self._jobs, self._plan)
+        self._server = HttpServer(self._account, service, self._jobs, self._plan)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.campaign(DEFAULT_CAMPAIGN, columns=DEFAULT_COLUMNS)
 
@@ -107,7 +107,7 @@ class Simulator:
     @property
     def log(self) -> list[LoggedRequest]:
         """The requests in the order of their arrival."""
-        return self._front.log
+        return self._server.log
 
     @property
     def callbacks(self) -> list[LoggedCallback]:
@@ -117,7 +117,7 @@ class Simulator:
     @property
     def windows(self) -> dict[str, RateWindow]:
         """The rate windows by endpoint."""
-        return self._front.windows
+        return self._server.windows
 
     def campaign(
         self,
@@ -159,12 +159,12 @@ class Simulator:
         Args:
             endpoint: short name, or ``"*"`` for every documented endpoint.
             fault: what happens.
-            times: how often it strikes, None for ever.
+            times: how often it happens; None repeats it without end.
             after: how many requests of the endpoint, counted from now, pass first.
-            probability: chance that it strikes a request, None for certainty.
+            probability: chance that it happens to a request; None for certainty.
 
         Returns:
-            The rule; its ``used`` tells how often it struck. Rules are tried in the order of their injection.
+            The rule; its ``used`` tells how often it happened. Rules are tried in the order of their injection.
         """
         rule = FaultRule(endpoint=endpoint, fault=fault, times=times, after=after, probability=probability)
         self._plan.add(rule)
@@ -208,7 +208,7 @@ class Simulator:
     @property
     def in_flight(self) -> int:
         """Requests that have reached the machine and are not answered yet, latency included."""
-        return self._front.in_flight
+        return self._server.in_flight
 
     async def settle(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - as in asyncio.wait_for
         """Wait until no V4 job, export or callback is under way.
@@ -236,14 +236,14 @@ class Simulator:
         if self._loop is not None:
             raise RuntimeError("a simulator is started once; make a new one")
         self._loop = asyncio.get_running_loop()
-        host, port = await self._front.start()
+        host, port = await self._server.start()
         scheme = "http" if self.settings.ssl is None else "https"
         self.base_url = f"{scheme}://{host}:{port}"
         self._files.base_url = self.base_url
 
     async def close(self) -> None:
         """Stop; no task and no socket stays behind."""
-        await self._front.close()
+        await self._server.close()
         await self._jobs.close()
         await self._callbacks.close()
 
@@ -259,7 +259,7 @@ class Simulator:
     def __repr__(self) -> str:
         figures = ", ".join(
             f"{name}: {one.requests} requests, {one.refused} refused, {one.writes} applied"
-            for name, one in self._front.figures.items()
+            for name, one in self._server.figures.items()
         )
         return f"<Simulator {self.base_url or 'not started'} {figures or 'no requests'}{', busy' if self.busy else ''}>"
 
@@ -277,7 +277,7 @@ class Simulator:
         return self._loop.time()
 
     def _figures(self, endpoint: str) -> EndpointFigures:
-        return self._front.figures.get(endpoint) or EndpointFigures()
+        return self._server.figures.get(endpoint) or EndpointFigures()
 
 
 async def serve(simulator: Simulator) -> None:

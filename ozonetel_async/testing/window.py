@@ -1,4 +1,4 @@
-"""The rate limit as a server judges it: exactly, on the server's clock, at the moment a request arrives."""
+"""The rate limit as a server counts it: exactly, on the server's clock, at the moment a request arrives."""
 
 from __future__ import annotations
 

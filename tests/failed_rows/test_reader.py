@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -212,12 +211,6 @@ def test_limits() -> None:
 def test_an_error_page_is_no_table(text: str) -> None:
     with pytest.raises(CallbackError, match="expired"):
         read("\ufeff" + text)
-
-
-@pytest.mark.parametrize("chunk", [None, 17, ["9812345678"]])
-def test_chunks_of_another_type_are_refused(chunk: Any) -> None:
-    with pytest.raises(CallbackError, match="chunk"):
-        list(read_failed_rows([b"PhoneNumber\n", chunk]))
 
 
 def test_rows_stream_while_the_file_comes() -> None:

@@ -101,7 +101,7 @@ async def test_a_reset_is_a_reset(sim: Simulator) -> None:
 
 
 @pytest.mark.parametrize(("fault", "writes"), [(Fault.stall_before_apply(), 0), (Fault.stall_after_apply(), 1)])
-async def test_a_stall_ends_when_the_client_goes(
+async def test_a_stall_ends_when_the_client_disconnects(
     http: aiohttp.ClientSession, sim: Simulator, fault: Fault, writes: int
 ) -> None:
     sim.inject("add", fault)
@@ -133,7 +133,7 @@ async def test_faults_are_consumed_in_order(http: aiohttp.ClientSession, sim: Si
     assert first.used == 2
 
 
-async def test_an_endless_fault_until_cleared(http: aiohttp.ClientSession, sim: Simulator) -> None:
+async def test_a_fault_without_end_until_cleared(http: aiohttp.ClientSession, sim: Simulator) -> None:
     rule = sim.inject("add", Fault.status(500), times=None, probability=0.5)
     codes = [(await add(http, sim))[0] for _ in range(40)]
     assert 0 < codes.count(500) == rule.used < 40
@@ -160,7 +160,7 @@ async def test_refusals_are_counted_apart(http: aiohttp.ClientSession) -> None:
         assert [record.refused for record in sim.requests("add")] == [True, False, False, False, True, True]
 
 
-async def test_figures_survive_the_log(http: aiohttp.ClientSession) -> None:
+async def test_figures_count_on_when_the_log_is_cut(http: aiohttp.ClientSession) -> None:
     async with Simulator(max_log=2, keep_leads=False) as sim:
         for _ in range(5):
             await add(http, sim)
@@ -203,7 +203,7 @@ async def test_latency_delays_the_arrival_and_the_answer(http: aiohttp.ClientSes
         assert start + 0.02 <= sim.log[0].at <= loop.time() - 0.02
 
 
-async def test_a_request_on_its_way_arrives_although_the_client_has_gone(http: aiohttp.ClientSession) -> None:
+async def test_a_request_under_way_arrives_after_the_client_disconnects(http: aiohttp.ClientSession) -> None:
     async with Simulator(latency=(0.05, 0.05)) as sim:
         request = asyncio.create_task(add(http, sim))
         await sim.wait_for(lambda: sim.in_flight)
@@ -223,12 +223,12 @@ async def test_an_unfinished_body_is_an_arrival_without_effect(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-async def test_waiting_fails_loudly(sim: Simulator) -> None:
+async def test_wait_for_times_out_with_the_state(sim: Simulator) -> None:
     with pytest.raises(TimeoutError, match=r"not met within 0\.02 s; <Simulator http"):
         await sim.wait_for(lambda: False, timeout=0.02)
 
 
-async def test_waiting_sees_what_happens_elsewhere(sim: Simulator) -> None:
+async def test_wait_for_sees_conditions_outside_the_simulator(sim: Simulator) -> None:
     flag: list[int] = []
     asyncio.get_running_loop().call_later(0.02, flag.append, 1)
     await sim.wait_for(lambda: flag)
@@ -254,7 +254,7 @@ async def test_closing_leaves_no_task_and_no_port(http: aiohttp.ClientSession) -
         await sim.start()
 
 
-async def test_closing_ends_requests_whose_client_has_gone(http: aiohttp.ClientSession) -> None:
+async def test_closing_ends_requests_of_disconnected_clients(http: aiohttp.ClientSession) -> None:
     before = asyncio.all_tasks()
     async with Simulator(latency=(60.0, 60.0)) as sim:
         request = asyncio.create_task(add(http, sim))
@@ -265,7 +265,7 @@ async def test_closing_ends_requests_whose_client_has_gone(http: aiohttp.ClientS
     assert asyncio.all_tasks() == before
 
 
-async def test_a_taken_port_is_an_error_that_leaves_nothing(sim: Simulator) -> None:
+async def test_a_taken_port_is_an_error_and_leaves_no_task(sim: Simulator) -> None:
     before = asyncio.all_tasks()
     other = Simulator(port=int(sim.base_url.rpartition(":")[2]))
     with pytest.raises(OSError, match="address already in use"):
@@ -295,7 +295,7 @@ async def test_a_simulator_in_a_thread(http: aiohttp.ClientSession) -> None:
         await sim.settle()
 
 
-def test_a_thread_hands_its_error_over() -> None:
+def test_an_error_in_the_thread_is_raised_in_the_caller() -> None:
     with (
         pytest.raises(ValueError, match="more than 0 seconds"),
         Simulator.in_thread(window=0.0),

@@ -1,4 +1,4 @@
-"""The service's words, spelled as the documents spell them."""
+"""The service's messages, spelled as in its documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP side: one handler that stamps, counts, judges, misbehaves as told, and answers."""
+"""The web server: a handler that counts each request, holds it against its window, applies faults, and answers."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class HttpServer:
         now = self._account.clock()
         route = find_route(request.path)
         record = LoggedRequest(route.endpoint, now, request.method, request.path, headers=request.headers)
-        fault, callback_fault = self._judge(route, record, now)
+        fault, callback_fault = self._admit(route, record, now)
         self._remember(record)
         if body is None:
             body = await _read(request)
@@ -143,7 +143,7 @@ class HttpServer:
             record.status = response.status
         return response
 
-    def _judge(self, route: Route, record: LoggedRequest, now: float) -> tuple[Fault | None, Fault | None]:
+    def _admit(self, route: Route, record: LoggedRequest, now: float) -> tuple[Fault | None, Fault | None]:
         """Hold the arrival against its window, then against the script; the faults of answer and callback."""
         figures = self.figures.get(route.endpoint)
         if figures is None:
@@ -230,7 +230,7 @@ class HttpServer:
         return response
 
     async def _stall(self, request: web.BaseRequest, fault: Fault, response: web.Response) -> web.StreamResponse:
-        # aiohttp tells of a lost connection by nothing else.
+        # aiohttp has no event for a lost connection.
         while request.transport is not None:  # noqa: ASYNC110
             await asyncio.sleep(_GLANCE)
         return response

@@ -142,7 +142,7 @@ async def test_every_encoding_is_taken(http: aiohttp.ClientSession, encoding: st
     assert sim.requests("bulk")[0].params["campaignName"] == "Diwali"
 
 
-async def test_a_body_under_the_wrong_label_has_no_fields(http: aiohttp.ClientSession) -> None:
+async def test_a_body_with_the_wrong_content_type_has_no_fields(http: aiohttp.ClientSession) -> None:
     async with simulator() as sim:
         data = json.dumps(fields(sim)).encode()
         async with http.post(sim.base_url + BULK, data=data, headers={"Content-Type": "text/plain"}) as reply:
@@ -185,7 +185,7 @@ DIRTY: list[list[Any]] = [
 ]
 
 
-async def test_bad_rows_fail_one_by_one_and_stand_in_the_file(http: aiohttp.ClientSession, receiver: Receiver) -> None:
+async def test_bad_rows_are_listed_in_the_file(http: aiohttp.ClientSession, receiver: Receiver) -> None:
     async with simulator() as sim:
         sim.dnd.add("9812345676")
         columns = ["PhoneNumber", "Name", "Priority", "ExpiryDate", "City"]
@@ -317,7 +317,7 @@ async def test_an_early_callback_comes_before_the_answer(http: aiohttp.ClientSes
         assert not sim.busy
 
 
-async def test_callbacks_are_repeated_when_told_so(http: aiohttp.ClientSession, receiver: Receiver) -> None:
+async def test_callbacks_are_repeated_up_to_callback_retries(http: aiohttp.ClientSession, receiver: Receiver) -> None:
     receiver.statuses = [500, 302]
     async with simulator(callback_retries=3) as sim:
         await send(http, sim, fields(sim, callBackUrl=receiver.url))

@@ -51,7 +51,7 @@ async def schedule(
 
 
 @pytest.mark.parametrize("path", [SCHEDULE, "/ca_apis/campaignScheduledData", "/ca_apis/CAMPAIGNSCHEDULEDDATA"])
-async def test_schedule_tells_of_each_row(http: aiohttp.ClientSession, sim: Simulator, path: str) -> None:
+async def test_schedule_answers_each_row(http: aiohttp.ClientSession, sim: Simulator, path: str) -> None:
     answer = await schedule(http, sim, path)
     assert answer["status"] == "success"
     assert [(row["index"], row["PhoneNumber"], row["msg"]) for row in answer["message"]] == [
@@ -71,7 +71,7 @@ NOT_FOUND = "api_key or campaign_name is invalid or not found"
     [
         ({"key": "wrong"}, NOT_FOUND),
         ({"campaignName": "Holi"}, NOT_FOUND),
-        ({"userName": "nobody"}, NOT_FOUND),
+        ({"userName": "other"}, NOT_FOUND),
         (
             {"bulkData": table([["9812345670"]], ("PhoneNumber",))},
             "Mandatory parameter ScheduledTime is in bulkData map",
@@ -163,7 +163,7 @@ async def test_legacy_add(
     assert sim.campaigns["Diwali"].stored - stored == ("action" in change)
 
 
-async def test_legacy_add_speaks_xml_unless_asked(http: aiohttp.ClientSession, sim: Simulator) -> None:
+async def test_legacy_add_answers_xml_by_default(http: aiohttp.ClientSession, sim: Simulator) -> None:
     text = await get(http, sim, LEGACY_ADD, api_key="wrong")
     assert text.endswith("<xml><status>FAIL</status><message>No User Found</message></xml>")
 
