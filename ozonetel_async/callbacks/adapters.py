@@ -80,9 +80,6 @@ class CallbackApp:
             await self._http(scope, receive, send)
         elif kind == "lifespan":
             await _lifespan(receive, send)
-        elif kind == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
         else:
             raise ValueError(f"the callback app serves http, not {kind!r}")
 

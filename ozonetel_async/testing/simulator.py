@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 from types import TracebackType
 from typing import Literal, Self, Unpack
@@ -12,12 +14,11 @@ from .faults import Fault, FaultPlan, FaultRule
 from .log import EndpointFigures, LoggedCallback, LoggedRequest
 from .service.account import Account
 from .service.callbacks import CallbackSender
+from .service.files import Files
 from .service.http import HttpServer
-from .service.jobs import Files, Job, Jobs
-from .service.routes import Service
+from .service.jobs import Job, Jobs
 from .service.state import Campaign, DoNotDisturb, Routing, TokenIssuer
 from .settings import Settings, SimulatorOptions
-from .thread import InThread
 from .window import RateWindow, worst_window
 
 __all__ = ["Simulator", "serve"]
@@ -55,12 +56,10 @@ class Simulator:
         self.base_url = ""
         self._random = Random(self.settings.seed)  # noqa: S311 - reproducible latency, no secrets
         self._account = Account(self.settings, self._clock, self._random)
-        self._files = Files(self.settings.failed_link_life, self._clock)
         self._callbacks = CallbackSender(self.settings, self._clock)
-        self._jobs = Jobs(self._account, self._callbacks, self._files)
+        self._jobs = Jobs(self._account, self._callbacks)
         self._plan = FaultPlan(self._random)
-        service = Service(self._account, self._files)
-        self._server = HttpServer(self._account, service, self._jobs, self._plan)
+        self._server = HttpServer(self._account, self._jobs, self._plan)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.campaign(DEFAULT_CAMPAIGN, columns=DEFAULT_COLUMNS)
 
@@ -97,7 +96,7 @@ class Simulator:
     @property
     def files(self) -> Files:
         """The files behind links: ``files.expire()`` ends every link."""
-        return self._files
+        return self._account.files
 
     @property
     def jobs(self) -> dict[str, Job]:
@@ -239,7 +238,7 @@ class Simulator:
         host, port = await self._server.start()
         scheme = "http" if self.settings.ssl is None else "https"
         self.base_url = f"{scheme}://{host}:{port}"
-        self._files.base_url = self.base_url
+        self._account.files.base_url = self.base_url
 
     async def close(self) -> None:
         """Stop; no task and no socket stays behind."""
@@ -264,13 +263,25 @@ class Simulator:
         return f"<Simulator {self.base_url or 'not started'} {figures or 'no requests'}{', busy' if self.busy else ''}>"
 
     @classmethod
-    def in_thread(cls, **options: Unpack[SimulatorOptions]) -> InThread[Simulator]:
+    @contextmanager
+    def in_thread(cls, **options: Unpack[SimulatorOptions]) -> Iterator[Simulator]:
         """A plain context manager that runs a simulator in a thread with a loop of its own.
 
         What it counts and stores may be read from the caller's thread, and faults, campaigns and numbers set there;
         ``settle`` and ``wait_for`` work from the caller's loop too.
         """
-        return InThread(lambda: Simulator(**options), "simulator")
+        simulator = cls(**options)
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="simulator", daemon=True)
+        thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(simulator.start(), loop).result()
+            yield simulator
+        finally:
+            asyncio.run_coroutine_threadsafe(simulator.close(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
     def _clock(self) -> float:
         assert self._loop is not None

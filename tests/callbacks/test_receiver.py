@@ -702,14 +702,12 @@ def scope(token: str, **changes: Any) -> dict[str, Any]:
     return given | changes
 
 
-async def test_lifespan_is_answered_and_websockets_are_turned_away() -> None:
+async def test_lifespan_is_answered_and_other_scopes_are_refused() -> None:
     receiver = CallbackReceiver()
     sent = await asgi(receiver, {"type": "lifespan"}, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
     assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-    sent = await asgi(receiver, {"type": "websocket"}, {"type": "websocket.connect"})
-    assert [message["type"] for message in sent] == ["websocket.close"]
     with pytest.raises(ValueError, match="http"):
-        await asgi(receiver, {"type": "carrier pigeon"})
+        await asgi(receiver, {"type": "websocket"})
 
 
 async def test_a_connection_closed_in_the_body_stores_nothing() -> None:

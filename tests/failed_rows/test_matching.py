@@ -137,7 +137,7 @@ def test_no_text_breaks_the_keys(text: str) -> None:
 
 
 def failed(*texts: str) -> list[FailedRow]:
-    return [FailedRow(phone_key(text) or "", None, {}, text, line) for line, text in enumerate(texts, 1)]
+    return [FailedRow(phone_key(text) or "", None, {}, text) for text in texts]
 
 
 def match(sent: list[str], *texts: str) -> list[tuple[int | None, str]]:

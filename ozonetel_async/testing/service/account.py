@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from random import Random
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -14,7 +15,11 @@ from ..faults import Fault
 from ..log import LoggedRequest
 from ..settings import Settings
 from .answers import Answer
+from .files import Files
 from .state import Campaign, DoNotDisturb, StoredLead, TokenIssuer
+
+if TYPE_CHECKING:
+    from .jobs import Job
 
 __all__ = ["Account", "Check", "ReceivedRequest", "first_refusal"]
 
@@ -31,6 +36,7 @@ class ReceivedRequest(Struct):
         callback_fault: the fault of the callback it leads to.
         campaign: the campaign it is about, once known.
         lead: the lead it is about, once known.
+        job: the job that it leads to.
     """
 
     record: LoggedRequest
@@ -39,6 +45,7 @@ class ReceivedRequest(Struct):
     callback_fault: Fault | None = None
     campaign: Campaign | None = None
     lead: StoredLead | None = None
+    job: Job | None = None
 
     def get(self, *names: str) -> object:
         """The first of these parameters that is there, else None."""
@@ -72,6 +79,7 @@ class Account:
         self.campaigns: dict[str, Campaign] = {}
         self.dnd = DoNotDisturb()
         self.tokens = TokenIssuer(settings.token_life, settings.replaced_token_message, clock)
+        self.files = Files(settings.failed_link_life, clock)
         self._transactions = 0
 
     def now(self) -> datetime:

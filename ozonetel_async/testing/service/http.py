@@ -19,7 +19,7 @@ from ..window import RateWindow
 from .account import Account, ReceivedRequest
 from .answers import Answer, refusal, say
 from .jobs import Jobs
-from .routes import Route, Service, find_route, read_params
+from .routes import HANDLERS, Route, find_route, read_params
 
 __all__ = ["HttpServer"]
 
@@ -53,7 +53,6 @@ class HttpServer:
     def __init__(
         self,
         account: Account,
-        service: Service,
         jobs: Jobs,
         plan: FaultPlan,
     ) -> None:
@@ -63,7 +62,6 @@ class HttpServer:
         self.in_flight = 0
         self._account = account
         self._settings = account.settings
-        self._service = service
         self._jobs = jobs
         self._plan = plan
         self._tasks: set[asyncio.Task[object]] = set()
@@ -203,12 +201,12 @@ class HttpServer:
         if fault is not None and not fault.apply:
             return _NOT_APPLIED
         received = ReceivedRequest(record, request.headers, params, callback_fault)
-        answer, job = self._service.handle(received)
-        if job is not None:
+        answer = HANDLERS[route.endpoint](self._account, received)
+        if received.job is not None:
             if callback_fault is not None and callback_fault.kind == "early_callback":
-                await self._jobs.run_now(job)
+                await self._jobs.run_now(received.job)
             else:
-                self._jobs.put(job)
+                self._jobs.put(received.job)
         return answer
 
     async def _respond(

@@ -12,15 +12,14 @@ from msgspec import Struct
 
 from .account import Account, ReceivedRequest
 from .add import add
-from .answers import Answer, say
-from .bulk import bulk_refusal, bulk_table, new_job
-from .dial_status import dial_refusal, new_export
-from .jobs import Files, Job
+from .answers import Answer
+from .bulk import bulk
+from .dial_status import dial_status
 from .legacy_add import legacy_add
 from .schedule import legacy_schedule, schedule
 from .token import generate_token
 
-__all__ = ["ROUTES", "Route", "Service", "find_route"]
+__all__ = ["HANDLERS", "Route", "find_route", "read_params"]
 
 Reader = Literal["json", "php", "none"]
 
@@ -39,7 +38,7 @@ _CCAAS = "/cloudAgentRestAPI/index.php"
 _GET, _POST, _BOTH = frozenset({"GET"}), frozenset({"POST"}), frozenset({"GET", "POST"})
 
 # Paths that a page or production code prints, matched as they are.
-ROUTES: dict[str, Route] = {
+_ROUTES: dict[str, Route] = {
     "/ca_apis/AddCampaignData": Route("add", _POST, "json"),
     "/ca_apis/CAToken/generateToken": Route("token", _POST, "json"),
     f"{_CCAAS}/AddCampaignBulkDataV4/addBulkData/format/json": Route("bulk", _POST, "php", php=True),
@@ -47,11 +46,10 @@ ROUTES: dict[str, Route] = {
     "/CAServices/scheduleCampaignData/scheduleCampaignData.php": Route("legacy_schedule", _GET, "php", php=True),
 }
 
-# Paths known from a page's address only: any letter case, and both ways to read the address.
+# Paths known from a page's address only: any letter case.
 _GUESSED: dict[str, Route] = {
     "/ca_apis/campaignscheduleddata": Route("schedule", _POST, "json"),
     "/endpoint/dailer/data/preview/download": Route("dial_status", _POST, "php"),
-    "/endpoint/dailer/data/preview-download": Route("dial_status", _POST, "php"),
 }
 
 _FAILED_FILE = Route("failed_file", _GET, "php", documented=False)
@@ -61,7 +59,7 @@ _UNKNOWN = Route("unknown", frozenset(), "none", documented=False)
 
 def find_route(path: str) -> Route:
     """The endpoint behind a path."""
-    route = ROUTES.get(path) or _GUESSED.get(path.lower())
+    route = _ROUTES.get(path) or _GUESSED.get(path.lower())
     if route is not None:
         return route
     if path.startswith("/etl-dataprocessing/"):
@@ -127,53 +125,18 @@ def _body_fields(body: bytes, content_type: str) -> Mapping[str, object]:
     return reader(body, content_type) if reader is not None else {}
 
 
-class Service:
-    """Answers calls, endpoint by endpoint."""
+def _file(account: Account, request: ReceivedRequest) -> Answer:
+    return account.files.read(request.record.path, request.get("X-Amz-Signature"))
 
-    def __init__(self, account: Account, files: Files) -> None:
-        self._account = account
-        self._files = files
-        self._handlers: dict[str, Callable[[Account, ReceivedRequest], Answer]] = {
-            "add": add,
-            "token": generate_token,
-            "schedule": schedule,
-            "legacy_schedule": legacy_schedule,
-            "legacy_add": legacy_add,
-            "failed_file": self._file,
-            "export_file": self._file,
-        }
-        self._queueing: dict[str, Callable[[ReceivedRequest], tuple[Answer, Job | None]]] = {
-            "bulk": self._bulk,
-            "dial_status": self._dial_status,
-        }
 
-    def handle(self, request: ReceivedRequest) -> tuple[Answer, Job | None]:
-        """The answer, and the job that the request leads to."""
-        endpoint = request.record.endpoint
-        queueing = self._queueing.get(endpoint)
-        if queueing is not None:
-            return queueing(request)
-        return self._handlers[endpoint](self._account, request), None
-
-    def _bulk(self, request: ReceivedRequest) -> tuple[Answer, Job | None]:
-        refused = bulk_refusal(self._account, request)
-        if refused is not None:
-            return refused, None
-        table = bulk_table(self._account, request)
-        if isinstance(table, Answer):
-            return table, None
-        job = new_job(self._account, request, table)
-        request.record.applied = job.total
-        return say("success", "queued successfully", transactionId=job.id), job
-
-    def _dial_status(self, request: ReceivedRequest) -> tuple[Answer, Job | None]:
-        refused = dial_refusal(self._account, request)
-        if refused is not None:
-            return refused, None
-        job = new_export(self._account, request, self._files)
-        request.record.applied = 1
-        # Every documented error carries an empty uniqueId; the words of success are not documented.
-        return say("success", "Request queued successfully", uniqueId=job.id), job
-
-    def _file(self, account: Account, request: ReceivedRequest) -> Answer:
-        return self._files.read(request.record.path, request.get("X-Amz-Signature"))
+HANDLERS: dict[str, Callable[[Account, ReceivedRequest], Answer]] = {
+    "add": add,
+    "bulk": bulk,
+    "dial_status": dial_status,
+    "token": generate_token,
+    "schedule": schedule,
+    "legacy_schedule": legacy_schedule,
+    "legacy_add": legacy_add,
+    "failed_file": _file,
+    "export_file": _file,
+}
