@@ -7,6 +7,7 @@
     ├── InvalidLeadError              not_sent  .field .reason .row   a lead that the service would not take
     ├── QueueFullError                not_sent  too many callers wait already
     ├── QueueTimeoutError             not_sent  the wait for a free slot is longer than max_wait
+    │   └── SharedLimitUnavailableError         .retry_after   the store that shares the limit is away, or holds
     ├── ConnectError                  not_sent  the request never left
     ├── JournalError                  not_sent  the journal is in use, damaged, full, or belongs to another upload
     ├── CallbackError                 not_sent  a callback, or the file it points to, cannot be read
@@ -46,6 +47,7 @@ __all__ = [
     "QueueTimeoutError",
     "RateLimitedError",
     "RequestRejectedError",
+    "SharedLimitUnavailableError",
 ]
 
 Outcome = Literal["not_sent", "refused", "unknown"]
@@ -110,6 +112,21 @@ class QueueFullError(OzonetelError):
 
 class QueueTimeoutError(OzonetelError):
     """The wait for a free slot is, or would be, longer than ``max_wait``; nothing was sent."""
+
+
+class SharedLimitUnavailableError(QueueTimeoutError):
+    """The store that shares the limit between processes is away, or grants nothing after it lost its state.
+
+    Nothing was sent: without the store nobody knows how much of the limit is left.
+
+    Parameters
+    ----------
+    retry_after: seconds after which trying again may help; the store may still be away then.
+    """
+
+    def __init__(self, message: str = "", *, retry_after: float = 1.0, endpoint: str | None = None) -> None:
+        super().__init__(message, endpoint=endpoint)
+        self.retry_after = retry_after
 
 
 class ConnectError(OzonetelError):
