@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from ..errors import ConfigurationError, OzonetelError, SharedLimitUnavailableError, redact
+from ..errors import ConfigurationError, OzonetelError, SharedLimitUnavailableError
+from ..masking import redact
 from ..sending.shared import (
     Ask,
     BearerAsk,

@@ -14,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from ..errors import ConfigurationError, OzonetelError, SharedLimitUnavailableError, redact
+from ..errors import ConfigurationError, OzonetelError, SharedLimitUnavailableError
+from ..masking import redact
 from ..sending.shared import Ask, BearerAsk, BearerTurn, FirstUse, Turn, check_store, read_bearer, read_turn
 
 if TYPE_CHECKING:
@@ -91,21 +92,30 @@ class RedisConnection:
     async def _run(self, script: tuple[str, str], ask: Ask | BearerAsk, *names: str) -> object:
         from redis import exceptions
 
-        digest, text = script
-        keys = [f"{self._prefix}:{{{ask.key}}}:{name}" for name in names]
-        arguments: tuple[str | bytes, ...] = (*keys, msgspec.json.encode(ask))
         failure: OzonetelError
         try:
             async with asyncio.timeout(self._timeout):
                 try:
-                    return await self._redis.evalsha(digest, len(keys), *arguments)
-                except exceptions.NoScriptError:
-                    return await self._redis.eval(text, len(keys), *arguments)
+                    return await self._evaluate(script, ask, names)
+                except exceptions.ConnectionError:
+                    # Broken while it was idle, perhaps: once more, on a new one.
+                    return await self._evaluate(script, ask, names)
         except (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError) as error:
             failure = ConfigurationError(f"Redis at {_where(self._url)} refuses access: {self._say(error)}")
         except (exceptions.RedisError, OSError) as error:
             failure = SharedLimitUnavailableError(f"Redis at {_where(self._url)}: {self._say(error)}")
         raise failure
+
+    async def _evaluate(self, script: tuple[str, str], ask: Ask | BearerAsk, names: tuple[str, ...]) -> object:
+        from redis.exceptions import NoScriptError
+
+        digest, text = script
+        keys = [f"{self._prefix}:{{{ask.key}}}:{name}" for name in names]
+        arguments: tuple[str | bytes, ...] = (*keys, msgspec.json.encode(ask))
+        try:
+            return await self._redis.evalsha(digest, len(keys), *arguments)
+        except NoScriptError:
+            return await self._redis.eval(text, len(keys), *arguments)
 
     def _say(self, error: BaseException) -> str:
         """What a driver's error says, on one line and without the password."""

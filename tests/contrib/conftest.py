@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import shutil
@@ -11,14 +12,18 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
+from typing import Any, LiteralString, TypeAlias
 
+import msgspec
 import pytest
 
 from ozonetel_async.contrib.postgres import PostgresShared
 from ozonetel_async.contrib.redis import RedisShared
-from ozonetel_async.sending.shared import SharedStore
+from ozonetel_async.sending.shared import MICROSECONDS, Ask, SharedStore, StoreConnection, Turn
 
 HOW = "apt-get install redis-server postgresql, or the like, and pip install 'ozonetel-async[redis,postgres]'"
 
@@ -54,12 +59,12 @@ class Server(ABC):
     def command(self) -> list[str]: ...
 
     @abstractmethod
-    def store(self, **options: object) -> SharedStore:
+    def store(self, **options: Any) -> SharedStore:
         """A store that connects to this server."""
 
     @abstractmethod
     def empty(self) -> None:
-        """Throw the data away; the server is not running."""
+        """Throw all data away."""
 
     def start(self) -> None:
         self.process = subprocess.Popen(
@@ -81,24 +86,33 @@ class Server(ABC):
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         return [parent, *map(int, children)]
 
+    def signal(self, number: signal.Signals) -> None:
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def kill(self) -> None:
         """End the server as a power failure would."""
         assert self.process is not None
-        for pid in self.pids():
-            os.kill(pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self.process.wait()
 
     def freeze(self) -> None:
-        for pid in self.pids():
-            os.kill(pid, signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        for pid in self.pids():
-            os.kill(pid, signal.SIGCONT)
+        self.signal(signal.SIGCONT)
+
+    def recover(self) -> None:
+        """Run again, whatever a test has done."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.thaw()
+        else:
+            self.start()
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
-            self.thaw()
             self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -110,14 +124,17 @@ class RedisServer(Server):
     def command(self) -> list[str]:
         return [
             *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"),
-            *("--dir", str(self.folder)),
+            *("--dir", str(self.folder), "--repl-diskless-sync-delay", "0"),
         ]
 
-    def store(self, **options: object) -> RedisShared:
-        return RedisShared(f"redis://127.0.0.1:{self.port}/0", **options)  # type: ignore[arg-type]
+    def store(self, **options: Any) -> RedisShared:
+        return RedisShared(f"redis://127.0.0.1:{self.port}/0", **options)
 
     def empty(self) -> None:
-        """Nothing to do: it keeps no data."""
+        import redis
+
+        with redis.Redis(port=self.port) as client:
+            client.flushall()
 
     def answers(self) -> bool:
         try:
@@ -150,25 +167,39 @@ class PostgresServer(Server):
         super().start()
 
     def create(self) -> None:
-        program = find("initdb")
+        self.run("initdb", "-A", "trust", "-U", "ozonetel", "--no-sync", "-E", "UTF8")
+
+    def copy(self, primary: PostgresServer) -> None:
+        """Become a standby of another server, before the start."""
+        self.run("pg_basebackup", "-d", primary.url, "-R", "--checkpoint=fast")
+
+    def run(self, name: str, *arguments: str) -> None:
+        program = find(name)
         assert program is not None
         subprocess.run(
-            [program, "-D", str(self.folder / "data"), "-A", "trust", "-U", "ozonetel", "--no-sync", "-E", "UTF8"],
+            [program, "-D", str(self.folder / "data"), *arguments],
             cwd=self.folder,
             user=self.user,
             check=True,
             stdout=subprocess.DEVNULL,
         )
 
-    def store(self, **options: object) -> PostgresShared:
-        return PostgresShared(self.url, **options)  # type: ignore[arg-type]
+    def store(self, **options: Any) -> PostgresShared:
+        return PostgresShared(self.url, **options)
 
     @property
     def url(self) -> str:
         return f"postgresql://ozonetel@127.0.0.1:{self.port}/postgres"
 
     def empty(self) -> None:
-        shutil.rmtree(self.folder / "data")
+        self.execute("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+
+    def execute(self, *statements: LiteralString) -> None:
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
 
     def answers(self) -> bool:
         import psycopg
@@ -205,9 +236,81 @@ def servers() -> Iterator[dict[str, Server]]:
         server.close()
 
 
-@pytest.fixture(params=sorted(SERVERS))
-def server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Server:
-    name = str(request.param)
+def shared(name: str, servers: dict[str, Server]) -> Iterator[Server]:
     if name not in servers:
         servers[name] = start_server(name)
-    return servers[name]
+    yield servers[name]
+    servers[name].recover()
+
+
+@pytest.fixture(params=sorted(SERVERS))
+def server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Iterator[Server]:
+    yield from shared(str(request.param), servers)
+
+
+@pytest.fixture
+def postgres(servers: dict[str, Server]) -> Iterator[PostgresServer]:
+    for server in shared("postgres", servers):
+        assert isinstance(server, PostgresServer)
+        yield server
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A server of one test: it starts in no time."""
+    server = start_server("redis")
+    assert isinstance(server, RedisServer)
+    yield server
+    server.close()
+
+
+PER = 200_000
+LEASE = 5_000_000
+
+
+class Process:
+    """One of several processes that share a queue of five requests, as a connection that makes turns."""
+
+    def __init__(self, connection: StoreConnection, key: str, name: str, **settings: Any) -> None:
+        self.connection = connection
+        settings = {"requests": 5, "per": PER, "lease": LEASE, "hold": 0, **settings}
+        self.ask = Ask(key=key, queue="bulk", process=name, **settings)
+        self.next = 0
+
+    async def turn(self, count: int = 0, **changes: Any) -> Turn:
+        """Ask for ``count`` new tokens, or for those from ``first`` on."""
+        first = changes.pop("first", self.next)
+        self.next = max(self.next, first + count)
+        return await self.connection.turn(msgspec.structs.replace(self.ask, first=first, count=count, **changes))
+
+    async def conclude(self, *numbers: int, back: int = PER) -> Turn:
+        return await self.turn(concluded=tuple((number, back) for number in numbers))
+
+
+Join: TypeAlias = Callable[..., Process]
+
+
+@pytest.fixture
+def key() -> str:
+    """A name that no other test uses."""
+    return f"{token_hex(12)}:bulk"
+
+
+@pytest.fixture
+async def join(server: Server, key: str) -> AsyncIterator[Join]:
+    """Makes processes that share one queue, and closes their connections."""
+    connections: list[StoreConnection] = []
+
+    def make(name: str = "one", *, store: SharedStore | None = None, **settings: Any) -> Process:
+        connection = (store or server.store()).connect()
+        connections.append(connection)
+        return Process(connection, key, name, **settings)
+
+    yield make
+    for connection in connections:
+        await connection.close()
+
+
+async def store_sleeps(microseconds: int) -> None:
+    """Wait until the store's clock has moved on; a little more, since two clocks never agree."""
+    await asyncio.sleep(microseconds / MICROSECONDS + 0.01)
