@@ -64,8 +64,8 @@ class Ask(Struct, frozen=True):
         not_after: Moment after which nothing may be granted, since nobody waits for this answer any more; 0 for none.
         priority: Priority of the first caller in the process's queue.
         first: Number of the first token asked for; the others follow it.
-        count: How many tokens are asked for, at most 1,000; 0 leaves the line. Those that an earlier turn granted, whose
-            answer got lost, are granted again with a new lease.
+        count: How many tokens are asked for, at most 1,000; 0 leaves the line. Those that an earlier turn granted,
+            whose answer got lost, are granted again with a new lease.
         pause: How long nothing is granted because the service refused a request; 0 for not at all.
         concluded: Number and remaining time of each token whose return is known, or whose request is still under way
             after lost state; 0 returns it now. Numbers that the store does not know are added.
