@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         UploadReport,
     )
     from .rows.csv_file import read_csv
-    from .sending.shared import SharedStore
+    from .sending.shared import SharedStore, StoreFigures
 
 __version__ = "0.1.0"
 
@@ -101,7 +101,7 @@ _HOMES = {
         "UploadReport",
     ),
     "rows.csv_file": ("read_csv",),
-    "sending.shared": ("SharedStore",),
+    "sending.shared": ("SharedStore", "StoreFigures"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -149,6 +149,7 @@ __all__ = [
     "ScheduleResult",
     "SharedLimitUnavailableError",
     "SharedStore",
+    "StoreFigures",
     "Timeouts",
     "UploadReport",
     "collect_failed_rows",

@@ -115,17 +115,23 @@ class QueueTimeoutError(OzonetelError):
 
 
 class SharedLimitUnavailableError(QueueTimeoutError):
-    """The store that shares the limit between processes is away, or grants nothing after it lost its state.
+    """The store that shares the limit between processes is away, or holds everybody back after it lost its state.
 
     Nothing was sent: without the store nobody knows how much of the limit is left.
 
-    Parameters
-    ----------
-    retry_after: seconds after which trying again may help; the store may still be away then.
+    Args:
+        retry_after: seconds after which trying again may help; None when nobody can tell.
     """
 
-    def __init__(self, message: str = "", *, retry_after: float = 1.0, endpoint: str | None = None) -> None:
-        super().__init__(message, endpoint=endpoint)
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        retry_after: float | None = None,
+        endpoint: str | None = None,
+        raw: str | None = None,
+    ) -> None:
+        super().__init__(message, endpoint=endpoint, raw=raw)
         self.retry_after = retry_after
 
 

@@ -34,6 +34,7 @@ from ozonetel_async.errors import (
     QueueTimeoutError,
     RateLimitedError,
     RequestRejectedError,
+    SharedLimitUnavailableError,
 )
 from ozonetel_async.masking import redact
 
@@ -43,6 +44,7 @@ OUTCOMES: dict[type[OzonetelError], str] = {
     InvalidLeadError: "not_sent",
     QueueFullError: "not_sent",
     QueueTimeoutError: "not_sent",
+    SharedLimitUnavailableError: "not_sent",
     ConnectError: "not_sent",
     JournalError: "not_sent",
     CallbackError: "not_sent",

@@ -29,6 +29,7 @@ from ..rows.batches import ChunkerMaker, chunker_maker, raise_invalid
 from ..rows.columns import Layout
 from ..rows.intake import Rows, RowSource
 from ..sending.dispatcher import ApiRequest, Dispatcher
+from ..sending.shared import SharedStore, StoreFigures
 from ..sending.transport import Transport
 from ..upload.upload import OnUnknown, UploadOptions
 from .legacy import LegacyClient
@@ -57,6 +58,8 @@ class QueueFigures(Protocol):
         next_free_in: seconds until one could start; 0.0 when one could now.
         refused: refusals for the rate so far.
         worst_window: most requests started in any one window so far.
+        store: how the queue stands with the store that shares its limit; None without ``shared=``. With it, ``free``
+            and ``next_free_in`` are as of the last word from the store.
     """
 
     @property
@@ -71,6 +74,8 @@ class QueueFigures(Protocol):
     def refused(self) -> int: ...
     @property
     def worst_window(self) -> int: ...
+    @property
+    def store(self) -> StoreFigures | None: ...
 
 
 class OzonetelClient:
@@ -88,8 +93,9 @@ class OzonetelClient:
         timeouts, limits, retry, dialect: see ``config``.
         session: an ``aiohttp.ClientSession`` of your own (proxy, TLS settings, connection limits); it stays open. The
             deprecated GET endpoints do not use it.
-
         link_policy: what may be fetched of the links that callbacks bring; default: the documented host, over https.
+        shared: a ``RedisShared`` or ``PostgresShared`` through which all processes of the account keep one limit and
+            use one bearer token; default: the limit is this client's alone.
 
     Raises:
         ConfigurationError: a setting is missing or wrong.
@@ -110,6 +116,7 @@ class OzonetelClient:
         dialect: Dialect | None = None,
         session: aiohttp.ClientSession | None = None,
         link_policy: LinkPolicy | None = None,
+        shared: SharedStore | None = None,
     ) -> None:
         credentials, base, dialer = from_env(api_key, username, base_url, dialer_url)
         self._config = ClientConfig(
@@ -123,7 +130,7 @@ class OzonetelClient:
             retry=RetryPolicy() if retry is None else retry,
             dialect=Dialect() if dialect is None else dialect,
         )
-        self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session))
+        self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session), shared)
         self._link_policy = link_policy
         self.queues: Mapping[QueueName, QueueFigures] = MappingProxyType(self._dispatcher.queues)
         self.legacy = LegacyClient(self._config, self._dispatcher)

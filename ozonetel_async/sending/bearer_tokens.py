@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from ..errors import ConfigurationError, OzonetelError
+from ..errors import ConfigurationError, ConnectError, OzonetelError
 
-__all__ = ["TokenHolder"]
+__all__ = ["RENEW_AGAIN", "RENEW_AT", "TokenHolder", "token_life", "without_doubt"]
 
 # Page "Generate Token": valid for 60 minutes, at most 10 new ones an hour, a new one invalidates all earlier ones.
 _LIFE = 3600.0
 # A token is replaced when a tenth of its life is left: early enough that no request goes out with a dying one.
-_RENEW_AT = 0.9
+RENEW_AT = 0.9
 # Share of a token's life after which a renewal that failed is tried again, while the token still lives.
-_RENEW_AGAIN = 0.02
+RENEW_AGAIN = 0.02
 
 
 class _Claims(msgspec.Struct):
@@ -36,6 +36,14 @@ def token_life(token: str) -> float:
             return _LIFE
         return claims.exp - claims.iat if claims.exp > claims.iat else _LIFE
     return _LIFE
+
+
+def without_doubt(error: OzonetelError) -> OzonetelError:
+    """What a failed fetch means to the request that waits for the token: whatever became of it, nothing was sent."""
+    if error.outcome != "unknown":
+        return error
+    # Without the reply's text, which may hold a token that could not be read.
+    return ConnectError(f"no token: {error.message}", endpoint="token")
 
 
 class TokenHolder:
@@ -97,12 +105,12 @@ class TokenHolder:
         started = asyncio.get_running_loop().time()
         try:
             token = await self._fetch()
-        except OzonetelError:
-            self._renew_at = asyncio.get_running_loop().time() + self._life * _RENEW_AGAIN
-            raise
+        except OzonetelError as error:
+            self._renew_at = asyncio.get_running_loop().time() + self._life * RENEW_AGAIN
+            raise without_doubt(error) from None
         self._token = token
         self._life = token_life(token)
-        self._renew_at = started + self._life * _RENEW_AT
+        self._renew_at = started + self._life * RENEW_AT
         self._expires_at = started + self._life
         return token
 

@@ -28,6 +28,8 @@ from ..protocol.requests import Params, Request, build, quote_slices
 from .bearer_tokens import TokenHolder
 from .queue import RateQueue, Slot
 from .retry import retry_after_seconds, wait_before_retry
+from .shared import SharedStore
+from .shared_account import SharedAccount
 from .transport import Response, Transport
 
 __all__ = ["STOPS_THE_UPLOAD", "ApiRequest", "Dispatcher", "check_queue_options"]
@@ -111,13 +113,16 @@ class ApiRequest:
 class Dispatcher:
     """Queues, token and transport of one account, for one event loop."""
 
-    def __init__(self, config: ClientConfig, transport: Transport) -> None:
+    def __init__(self, config: ClientConfig, transport: Transport, store: SharedStore | None = None) -> None:
         limits = config.limits
         self._config = config
         self._transport = transport
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._tokens = TokenHolder(self._fetch_token)
+        self._shared = None if store is None else SharedAccount(config, store)
+        self._tokens = (
+            TokenHolder(self._fetch_token) if self._shared is None else self._shared.tokens(self._fetch_token)
+        )
         self._encoding = asyncio.Lock()
         self.endpoints = endpoint_table(config.dialect)
         names: tuple[QueueName, ...] = ("add", "bulk", "schedule", "dial_status", "token")
@@ -127,6 +132,8 @@ class Dispatcher:
                 getattr(limits, name),
                 max_waiting=limits.max_waiting,
                 transit_margin=limits.transit_margin,
+                # Fetches of tokens are counted with the shared token: they need no place in line.
+                window=None if self._shared is None or name == "token" else self._shared.window(name),
             )
             for name in names
         }
@@ -151,7 +158,10 @@ class Dispatcher:
         while True:
             remaining = None if deadline is None else max(0.0, deadline - loop.time())
             slot = await queue.acquire(call.priority, remaining, after=slot)
-            reply, failure = await self._attempt(call, endpoint, slot)
+            outcome = await self._attempt(call, endpoint, slot)
+            if outcome is None:
+                continue
+            reply, failure = outcome
             if failure is None:
                 assert reply is not None
                 return reply
@@ -174,8 +184,8 @@ class Dispatcher:
 
     async def _attempt(
         self, call: ApiRequest, endpoint: Endpoint, slot: Slot
-    ) -> tuple[Reply | None, OzonetelError | None]:
-        """One request in one slot; the slot is concluded in every case."""
+    ) -> tuple[Reply | None, OzonetelError | None] | None:
+        """One request in one slot, or None when the slot got old before; the slot is concluded in every case."""
         try:
             bearer = await self._tokens.get() if endpoint.bearer and self._config.auth == "token" else None
             if call.payload is None:
@@ -187,6 +197,12 @@ class Dispatcher:
         except BaseException:
             slot.unsent()
             raise
+        if asyncio.get_running_loop().time() > slot.good_until:
+            # A token that other processes share, and that they may have by now. Back into the same place.
+            slot.unsent()
+            if call.not_applied is not None and not call.in_doubt:
+                await call.not_applied()
+            return None
         try:
             call.sends += 1
             call.on_wire = True
@@ -246,16 +262,7 @@ class Dispatcher:
         return forms if bearer is None else (*forms, bearer)
 
     async def _fetch_token(self) -> str:
-        call = ApiRequest("token", {}, max_wait=self._config.timeouts.total)
-        try:
-            return bearer_token(await self.call(call))
-        except OzonetelError as error:
-            if error.outcome != "unknown":
-                raise
-            # Unknown for the token; for the lead that waits for it, it is certain: nothing was sent.
-            # Without the reply's text, which may hold a token that could not be read.
-            failure = ConnectError(f"no token: {error.message}", endpoint="token")
-        raise failure
+        return bearer_token(await self.call(ApiRequest("token", {}, max_wait=self._config.timeouts.total)))
 
     def _check_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
@@ -274,6 +281,8 @@ class Dispatcher:
             queue.close()
         await self._tokens.close()
         await self._transport.close()
+        if self._shared is not None:
+            await self._shared.close()
 
 
 def check_queue_options(priority: object, max_wait: object) -> None:

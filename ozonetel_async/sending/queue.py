@@ -14,22 +14,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from datetime import UTC, datetime
 from enum import Enum
 from heapq import heapify, heappop, heappush
 from math import inf
 from typing import TypeAlias
 
 from ..config import RateLimit
-from ..errors import ConfigurationError, QueueFullError, QueueTimeoutError
+from ..errors import ConfigurationError, QueueFullError, QueueTimeoutError, SharedLimitUnavailableError
+from .shared import StoreFigures
 from .window import GUARD, LocalWindow, Window
 
 __all__ = ["RateQueue", "Slot"]
+
+_RETRY_A_STORE = 1.0  # seconds after which it may be back
 
 
 class _Verdict(Enum):
     GRANTED = 0
     TIMED_OUT = 1
     CLOSED = 2
+    TURNED_AWAY = 3
 
 
 _Waiter: TypeAlias = "asyncio.Future[_Verdict]"
@@ -119,6 +124,7 @@ class RateQueue:
         self._window: Window = window or LocalWindow(limit, transit_margin)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._failure = ConfigurationError()  # of those who are turned away
         self._granted = 0
         self._in_flight = 0
         self._heap: list[tuple[int, int, _Waiter]] = []  # (-priority, order, waiter); the dead are dropped lazily
@@ -157,6 +163,16 @@ class RateQueue:
     def cooling(self) -> int:
         """Tokens of concluded requests that the window still holds."""
         return self.limit.requests - self.free - self._in_flight
+
+    @property
+    def highest_waiting(self) -> int:
+        """Callers of that priority that wait and are not granted a start."""
+        return self._lanes[max(self._lanes)] if self._lanes else 0
+
+    @property
+    def store(self) -> StoreFigures | None:
+        """How the queue stands with the store that shares its limit; None where nothing is shared."""
+        return self._window.store
 
     @property
     def free(self) -> int:
@@ -230,16 +246,26 @@ class RateQueue:
     def close(self) -> None:
         """Turn every waiter away with ``ConfigurationError`` and stop the timer; slots may still be concluded."""
         self._closed = True
-        heap, self._heap = self._heap, []
-        self._waiting = 0
-        self._lanes.clear()
-        self._disarm()
         self._window.close()
+        self._dismiss(_Verdict.CLOSED)
+
+    def turn_away(self, error: ConfigurationError) -> None:
+        """Let everybody who waits fail with this error."""
+        self._failure = error
+        self._dismiss(_Verdict.TURNED_AWAY)
+
+    def _dismiss(self, verdict: _Verdict) -> None:
+        heap, self._heap = self._heap, []
+        self._disarm()
         if self._loop is None or self._loop.is_closed():
+            self._waiting = 0
+            self._lanes.clear()
             return
-        for _, _, waiter in heap:
+        for rank, _, waiter in heap:
+            # One that was cancelled a moment ago leaves by itself.
             if not waiter.done():
-                waiter.set_result(_Verdict.CLOSED)
+                waiter.set_result(verdict)
+                self._leave(-rank)
 
     def _check_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
@@ -287,15 +313,29 @@ class RateQueue:
         ahead = sum(n for lane, n in self._lanes.items() if lane > priority or (lane == priority and not known))
         earliest = self._window.earliest(now, self._granted, ahead)
         if earliest > deadline:
-            raise QueueTimeoutError(
+            raise self._too_late(
                 f"the next free slot is at least {earliest - now:.3g} s away with {ahead} callers in front, "
-                f"longer than max_wait allows ({deadline - now:.3g} s)",
-                endpoint=self.name,
+                f"longer than max_wait allows ({deadline - now:.3g} s)"
             )
+
+    def _too_late(self, message: str) -> QueueTimeoutError:
+        store = self.store
+        if store is None or store.state == "ok":
+            return QueueTimeoutError(message, endpoint=self.name)
+        wait = _RETRY_A_STORE
+        if store.holding_until is not None:
+            wait = (store.holding_until - datetime.now(UTC)).total_seconds()
+        return SharedLimitUnavailableError(
+            f"{message}; the shared store is {'away' if store.state == 'away' else 'holding'}",
+            retry_after=max(wait, 0.0),
+            endpoint=self.name,
+        )
 
     def _check_verdict(self, verdict: _Verdict, max_wait: float | None) -> None:
         if verdict is _Verdict.TIMED_OUT:
-            raise QueueTimeoutError(f"no free slot within max_wait={max_wait:g} s", endpoint=self.name)
+            raise self._too_late(f"no free slot within max_wait={max_wait:g} s")
+        if verdict is _Verdict.TURNED_AWAY:
+            raise ConfigurationError(self._failure.message, endpoint=self.name)
         if verdict is _Verdict.GRANTED:
             self._granted -= 1
         self._check_open()
@@ -315,7 +355,7 @@ class RateQueue:
             if waiter.result() is _Verdict.GRANTED:
                 self._granted -= 1
                 self._wake()
-        elif not self._closed:
+        else:
             self._leave(priority)
             self._tidy()
 

@@ -10,6 +10,7 @@ no clock of a client is ever compared with another one.
 
 from __future__ import annotations
 
+from datetime import datetime
 from hashlib import sha256
 from math import inf
 from typing import Literal, Protocol, TypeVar
@@ -21,12 +22,14 @@ from ..errors import ConfigurationError, SharedLimitUnavailableError
 
 __all__ = [
     "MICROSECONDS",
+    "Action",
     "Ask",
     "BearerAsk",
     "BearerTurn",
     "FirstUse",
     "SharedStore",
     "StoreConnection",
+    "StoreFigures",
     "Turn",
     "account_key",
     "check_store",
@@ -39,6 +42,7 @@ MICROSECONDS = 1_000_000
 """Per second."""
 
 FirstUse = Literal["hold", "go"]
+Action = Literal["get", "put", "fail", "drop"]
 
 _T = TypeVar("_T")
 
@@ -138,7 +142,7 @@ class BearerAsk(Struct, frozen=True):
 
     key: str
     process: str
-    action: Literal["get", "put", "fail", "drop"]
+    action: Action
     lease: int = 0
     fetches: int = 0
     per: int = 0
@@ -165,6 +169,21 @@ class BearerTurn(Struct, frozen=True, array_like=True):
     token: str = ""
     generation: int = 0
     wait: int = 0
+
+
+class StoreFigures(Struct, frozen=True):
+    """How a queue stands with the store that shares its limit.
+
+    Attributes:
+        state: ``"ok"``; ``"away"``: no answer, callers wait; ``"holding"``: the store did not know the queue or has
+            lost its state, and nothing is sent until nothing older counts any more.
+        away_since: when the last answer became overdue, None unless away.
+        holding_until: when the hold ends, None unless holding.
+    """
+
+    state: Literal["ok", "away", "holding"]
+    away_since: datetime | None = None
+    holding_until: datetime | None = None
 
 
 class StoreConnection(Protocol):

@@ -88,7 +88,7 @@ async def test_a_token_is_renewed_before_it_expires(sim: Simulator, client: Ozon
 async def test_a_renewal_that_fails_leaves_the_token_in_use_while_it_lives(
     sim: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    monkeypatch.setattr("ozonetel_async.sending.bearer_tokens._RENEW_AT", 0.01)
+    monkeypatch.setattr("ozonetel_async.sending.bearer_tokens.RENEW_AT", 0.01)
     client = connect(auth="token")
     await add(client)
     sim.inject("token", fault, times=1)
