@@ -45,7 +45,6 @@ END $$;
 -- One turn of one process in one queue; see Ask and Turn.
 CREATE FUNCTION ozonetel_turn_1(document jsonb, milliseconds integer) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
-    slack CONSTANT bigint := 250000;  -- how late a process may come before its ticket lapses
     soon CONSTANT bigint := 20000;    -- when to come again for a token that somebody in front is about to take
     ask record;
     queue ozonetel_queue;
@@ -59,15 +58,16 @@ DECLARE
     granted bigint[] := '{}';
     wanted bigint[];
     share bigint := 0;
-    waiting bigint;
     awake bigint;
+    preceded boolean;
+    equals bigint;
     need bigint;
     come bigint;
     again bigint := 0;
 BEGIN
     PERFORM ozonetel_begin(milliseconds);
     SELECT * INTO ask FROM jsonb_to_record(document) AS a(
-        key text, process text, requests bigint, per bigint, lease bigint, hold bigint, go boolean, serial bigint,
+        key text, process text, requests bigint, per bigint, lease bigint, slack bigint, hold bigint, go boolean, serial bigint,
         epoch bigint, jumped boolean, not_after bigint, priority numeric, first bigint, count bigint, pause bigint,
         concluded jsonb);
     INSERT INTO ozonetel_queue (key, run) VALUES (ask.key, timeline) ON CONFLICT DO NOTHING;
@@ -124,13 +124,15 @@ BEGIN
             ticket.place := queue.place;
         END IF;
         ticket.rank := greatest(-1048576, least(1048576, -ask.priority));
-        SELECT count(*) + 1 INTO waiting FROM ozonetel_line WHERE key = ask.key AND process <> ask.process;
-        -- Everybody in front who is due takes a token first; whoever sleeps until a later one does not.
-        SELECT count(*) INTO awake FROM ozonetel_line
+        -- Everybody in front who is due takes a token first; whoever sleeps until a later one does not. Those of a higher
+        -- priority may want all that there is.
+        SELECT count(*), coalesce(bool_or(rank < ticket.rank), false) INTO awake, preceded FROM ozonetel_line
             WHERE key = ask.key AND process <> ask.process AND (rank, place) < (ticket.rank, ticket.place)
-            AND due - slack <= now;
-        IF now >= queue.hold AND now >= queue.pause AND free > awake THEN
-            share := least(coalesce(cardinality(wanted), 0), ceil((free - awake)::numeric / waiting));
+            AND due - ask.slack <= now;
+        IF now >= queue.hold AND now >= queue.pause AND free > awake AND NOT preceded THEN
+            SELECT count(*) + 1 INTO equals FROM ozonetel_line
+                WHERE key = ask.key AND process <> ask.process AND rank = ticket.rank;
+            share := least(coalesce(cardinality(wanted), 0), ceil((free - awake)::numeric / equals));
         END IF;
         INSERT INTO ozonetel_held
             SELECT ask.key, ask.process, number, now + ask.lease FROM unnest(wanted[:share]) AS number;
@@ -143,17 +145,17 @@ BEGIN
             END IF;
             SELECT count(*) + 1 - free INTO need FROM ozonetel_line
                 WHERE key = ask.key AND process <> ask.process AND (rank, place) < (ticket.rank, ticket.place);
-            come := now + soon;
+            come := now;
             IF need > 0 THEN
                 -- A request under way is taken as answered right now: its token may come back that early.
                 SELECT least(max(back), now + ask.per) INTO come FROM (
                     SELECT back FROM ozonetel_held WHERE key = ask.key ORDER BY back LIMIT need) AS soonest;
             END IF;
             come := greatest(come, queue.hold, queue.pause);
-            INSERT INTO ozonetel_line VALUES (ask.key, ask.process, ticket.rank, ticket.place, come + slack)
+            INSERT INTO ozonetel_line VALUES (ask.key, ask.process, ticket.rank, ticket.place, come + ask.slack)
                 ON CONFLICT (key, process) DO UPDATE
                 SET rank = excluded.rank, place = excluded.place, due = excluded.due;
-            again := come - now;
+            again := greatest(come - now, soon);
         END IF;
     END IF;
     IF again = 0 AND NOT late THEN DELETE FROM ozonetel_line WHERE key = ask.key AND process = ask.process; END IF;

@@ -3,7 +3,6 @@
 -- KEYS: held (token -> moment it is back), line (process -> place), due (process -> moment its ticket lapses), state.
 -- ARGV: the ask as JSON.
 local VERSION = 1
-local SLACK = 250000  -- how late a process may come before its ticket lapses
 local SOON = 20000    -- when to come again for a token that is free and that somebody in front is about to take
 local PLACES = 4294967296  -- places of one priority
 local held, line, due, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -86,16 +85,20 @@ if ask.count > 0 and not late then
     end
     if score then score = rank + tonumber(score) % PLACES else take_place() end
     redis.call('ZADD', line, score, ask.process)
-    local waiting = redis.call('ZCARD', line)
-    -- Everybody in front who is due takes a token first; whoever sleeps until a later one does not.
-    local ahead = redis.call('ZRANGEBYSCORE', line, '-inf', '(' .. string.format('%.0f', score))
-    local awake = 0
-    for _, process in ipairs(ahead) do
-        if tonumber(redis.call('ZSCORE', due, process) or 0) - SLACK <= now then awake = awake + 1 end
+    -- Everybody in front who is due takes a token first; whoever sleeps until a later one does not. Those of a higher
+    -- priority may want all that there is.
+    local ahead = redis.call('ZRANGEBYSCORE', line, '-inf', '(' .. string.format('%.0f', score), 'WITHSCORES')
+    local awake, preceded = 0, false
+    for index = 1, #ahead, 2 do
+        if tonumber(redis.call('ZSCORE', due, ahead[index]) or 0) - ask.slack <= now then
+            awake = awake + 1
+            preceded = preceded or tonumber(ahead[index + 1]) < rank
+        end
     end
     local share = 0
-    if now >= hold and now >= pause and free > awake then
-        share = math.min(#new, math.ceil((free - awake) / waiting))
+    if now >= hold and now >= pause and free > awake and not preceded then
+        local equals = redis.call('ZCOUNT', line, string.format('%.0f', rank), string.format('%.0f', rank + PLACES - 1))
+        share = math.min(#new, math.ceil((free - awake) / equals))
     end
     for index = 1, share do
         redis.call('ZADD', held, now + ask.lease, token(new[index]))
@@ -106,15 +109,15 @@ if ask.count > 0 and not late then
         if share > 0 then take_place() end
         redis.call('ZADD', line, score, ask.process)
         local need = redis.call('ZRANK', line, ask.process) + 1 - free
-        local come = now + SOON
+        local come = now
         if need > 0 then
             local last = math.min(need, redis.call('ZCARD', held)) - 1
             -- A request under way is taken as answered right now: its token may come back that early.
             come = math.min(tonumber(redis.call('ZRANGE', held, last, last, 'WITHSCORES')[2]), now + ask.per)
         end
         come = math.max(come, hold, pause)
-        redis.call('ZADD', due, come + SLACK, ask.process)
-        again = come - now
+        redis.call('ZADD', due, come + ask.slack, ask.process)
+        again = math.max(come - now, SOON)
     end
 end
 if again == 0 and not late then

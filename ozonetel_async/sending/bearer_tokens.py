@@ -53,6 +53,9 @@ class TokenHolder:
         fetch: gets a new token from the service; its errors reach every caller that waits for this token.
     """
 
+    worth_trying = 1
+    """Further tokens that a request tries after a refused one."""
+
     def __init__(self, fetch: Callable[[], Awaitable[str]]) -> None:
         self._fetch = fetch
         self._token: str | None = None

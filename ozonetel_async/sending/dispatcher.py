@@ -179,7 +179,7 @@ class Dispatcher:
     def _repeat_after(self, failure: OzonetelError, attempt: int, reply: Reply | None) -> float | None:
         if isinstance(failure, AuthenticationError) and reply is not None and reply.meaning is Meaning.TOKEN:
             # The token was refused and dropped; one new one is worth a try (page "Generate Token").
-            return 0.0 if attempt == 1 else None
+            return 0.0 if attempt <= self._tokens.worth_trying else None
         return wait_before_retry(self._config.retry, failure, attempt, random.random())  # noqa: S311 - jitter
 
     async def _attempt(

@@ -60,6 +60,7 @@ class Ask(Struct, frozen=True):
         requests: Requests that a window may hold.
         per: Length of the window.
         lease: How long a token is held when its process is never heard of again.
+        slack: How late a process may come for its token before it loses its place in line; the same in all.
         hold: How long nothing is granted when the store does not know the queue or has lost some of its state.
         go: The caller vouches that nobody has sent for that long: a queue that is not known is not held.
         serial: The highest serial number that this process has seen; a store that is behind it has lost state.
@@ -81,6 +82,7 @@ class Ask(Struct, frozen=True):
     requests: int
     per: int
     lease: int
+    slack: int
     hold: int
     go: bool = False
     serial: int = 0

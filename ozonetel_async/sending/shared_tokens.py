@@ -45,6 +45,9 @@ class SharedTokens(TokenHolder):
         watch: told when the store goes and comes back.
     """
 
+    # That of another process, which may have ended as well, and then a new one.
+    worth_trying = 2
+
     def __init__(
         self,
         fetch: Callable[[], Awaitable[str]],

@@ -32,6 +32,7 @@ __all__ = ["SharedWindow", "StoreWatch", "suspended_clock"]
 
 _log = logging.getLogger("ozonetel_async")
 
+_SLACK: Final = 0.25  # seconds that a process may come late for its token
 _FRESH: Final = 2.0  # seconds after the ask within which a grant is used
 _DRIFT: Final = 0.001  # of any duration, by which the clocks of store and process may differ
 _JUMP: Final = 0.05  # seconds beyond it that tell a clock that was set
@@ -114,6 +115,7 @@ class SharedWindow:
             requests=limit.requests,
             per=_whole(limit.per),
             lease=_whole(self._lease),
+            slack=_whole(_SLACK),
             hold=_whole(limit.per + transit_margin),
         )
         self._grants: deque[tuple[int, float]] = deque()  # number, moment until which it is fresh

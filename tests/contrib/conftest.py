@@ -46,6 +46,7 @@ class Server(ABC):
     name: str
 
     def __init__(self) -> None:
+        self.environment: dict[str, str] = {}
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix=f"ozonetel-{self.name}-"))
         # PostgreSQL refuses to run as root.
@@ -58,6 +59,10 @@ class Server(ABC):
     @abstractmethod
     def command(self) -> list[str]: ...
 
+    @property
+    @abstractmethod
+    def url(self) -> str: ...
+
     @abstractmethod
     def store(self, **options: Any) -> SharedStore:
         """A store that connects to this server."""
@@ -68,7 +73,12 @@ class Server(ABC):
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            self.command, cwd=self.folder, user=self.user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            self.command,
+            cwd=self.folder,
+            user=self.user,
+            env=os.environ | self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 30
         while not self.answers():
@@ -128,7 +138,11 @@ class RedisServer(Server):
         ]
 
     def store(self, **options: Any) -> RedisShared:
-        return RedisShared(f"redis://127.0.0.1:{self.port}/0", **options)
+        return RedisShared(self.url, **{"timeout": 10.0, **options})
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
 
     def empty(self) -> None:
         import redis
@@ -185,7 +199,7 @@ class PostgresServer(Server):
         )
 
     def store(self, **options: Any) -> PostgresShared:
-        return PostgresShared(self.url, **options)
+        return PostgresShared(self.url, **{"timeout": 10.0, **options})
 
     @property
     def url(self) -> str:
@@ -264,8 +278,9 @@ def redis() -> Iterator[RedisServer]:
     server.close()
 
 
-PER = 200_000
-LEASE = 5_000_000
+MINUTE = 60_000_000
+AT_ONCE = 1
+"""A window that is over at once: whoever stands in line is due, while tokens under way stay out for their lease."""
 
 
 class Process:
@@ -273,7 +288,7 @@ class Process:
 
     def __init__(self, connection: StoreConnection, key: str, name: str, **settings: Any) -> None:
         self.connection = connection
-        settings = {"requests": 5, "per": PER, "lease": LEASE, "hold": 0, **settings}
+        settings = {"requests": 5, "per": MINUTE, "lease": 10 * MINUTE, "slack": MINUTE, "hold": 0, **settings}
         self.ask = Ask(key=key, queue="bulk", process=name, **settings)
         self.next = 0
 
@@ -283,8 +298,17 @@ class Process:
         self.next = max(self.next, first + count)
         return await self.connection.turn(msgspec.structs.replace(self.ask, first=first, count=count, **changes))
 
-    async def conclude(self, *numbers: int, back: int = PER) -> Turn:
+    async def conclude(self, *numbers: int, back: int = 0) -> Turn:
         return await self.turn(concluded=tuple((number, back) for number in numbers))
+
+    async def turn_until(self, condition: Callable[[Turn], object], count: int = 0, **changes: Any) -> Turn:
+        """The first turn of which the condition holds."""
+        first = self.next
+        while True:
+            turn = await self.turn(count, first=first, **changes)
+            if condition(turn):
+                return turn
+            await asyncio.sleep(0.01)
 
 
 Join: TypeAlias = Callable[..., Process]

@@ -10,23 +10,28 @@ import pytest
 from ozonetel_async import ConfigurationError
 from ozonetel_async.sending.shared import account_key
 
-from .conftest import PER, Join, Process, store_sleeps
+from .conftest import AT_ONCE, MINUTE, Join, Process
 
 
 async def test_a_queue_that_nobody_knows_is_held_for_everybody(join: Join) -> None:
-    one, other = join("one", hold=300_000), join("other", hold=300_000)
+    one, other = join("one", hold=MINUTE), join("other", hold=MINUTE)
     first = await one.turn(1)
-    assert (first.granted, first.hold, first.again) == ((), 300_000, 300_000)
+    assert (first.granted, first.hold, first.again) == ((), MINUTE, MINUTE)
     second = await other.turn(1)
     assert second.granted == ()
-    assert 0 < second.hold < 300_000
     assert second.epoch == first.epoch
-    await store_sleeps(second.again)
-    assert (await one.turn(1, first=0)).granted == (0,)
+    assert second.now + second.hold == first.now + first.hold
+
+
+async def test_a_hold_ends(join: Join) -> None:
+    one = join("one", hold=100_000)
+    first = await one.turn()
+    turn = await one.turn_until(lambda turn: turn.granted, 1)
+    assert turn.now - first.now >= 100_000
 
 
 async def test_whoever_vouches_for_silence_skips_the_hold(join: Join) -> None:
-    turn = await join("one", hold=60_000_000, go=True).turn(2)
+    turn = await join("one", hold=MINUTE, go=True).turn(2)
     assert (turn.granted, turn.hold, turn.free) == ((0, 1), 0, 3)
 
 
@@ -35,206 +40,203 @@ async def test_no_more_tokens_than_the_limit_are_out(join: Join) -> None:
     assert (await one.turn(3)).granted == (0, 1, 2)
     assert (await other.turn(9)).granted == (0, 1)
     last = await one.turn(1)
-    assert (last.granted, last.free, last.again) == ((), 0, PER)
+    assert (last.granted, last.free, last.again) == ((), 0, MINUTE)
 
 
 async def test_a_token_comes_back_when_its_time_is_over_and_not_before(join: Join) -> None:
     one, other = join("one"), join("other")
     await one.turn(5)
-    await one.conclude(2, back=150_000)
-    turn = await other.turn(1)
-    assert turn.granted == ()
-    assert 0 < turn.again <= 150_000
-    await store_sleeps(turn.again)
-    assert (await other.turn(1, first=0)).granted == (0,)
+    concluded = await one.conclude(2, back=150_000)
+    asleep = await other.turn(1)
+    assert asleep.now + asleep.again <= concluded.now + 150_000 or asleep.granted
+    turn = asleep if asleep.granted else await other.turn_until(lambda turn: turn.granted, 1)
+    assert turn.now - concluded.now >= 150_000
 
 
 async def test_an_unsent_request_gives_its_token_back_at_once(join: Join) -> None:
     one, other = join("one"), join("other")
     await one.turn(5)
-    assert (await one.conclude(4, back=0)).free == 1
+    assert (await one.conclude(4)).free == 1
     assert (await other.turn(1)).granted == (0,)
 
 
 async def test_a_turn_whose_answer_got_lost_is_repeated_without_a_second_token(join: Join) -> None:
     one = join("one", lease=300_000)
     await one.turn(2)
-    await store_sleeps(200_000)
     again = await one.turn(3, first=0)
     assert (again.granted, again.free) == ((0, 1, 2), 2)
     # The lease begins anew, else the tokens would seem fresher than they are.
-    await store_sleeps(200_000)
-    assert (await one.turn()).free == 2
+    assert (await one.turn_until(lambda turn: turn.free > 2)).now - again.now >= 300_000
 
 
 async def test_tokens_of_a_process_that_is_never_heard_of_again_come_back_after_its_lease(join: Join) -> None:
     lost, other = join("lost", lease=300_000), join("other")
     granted_at = (await lost.turn(5)).now
-    turn = await other.turn(5)
-    turns = 1
-    while not turn.granted:
-        await store_sleeps(turn.again)
-        turn = await other.turn(5, first=0)
-        turns += 1
-    assert turns > 1
+    turn = await other.turn_until(lambda turn: turn.granted, 5)
     assert turn.granted == (0, 1, 2, 3, 4)
     assert turn.now - granted_at >= 300_000
 
 
 async def test_tokens_that_the_store_does_not_know_are_added(join: Join) -> None:
-    turn = await join("one").turn(concluded=((7, 100_000), (8, 100_000)))
+    one = join("one")
+    turn = await one.turn(concluded=((7, 100_000), (8, 100_000)))
     assert turn.free == 3
-    await store_sleeps(100_000)
-    assert (await join("other").turn()).free == 5
+    assert (await one.turn_until(lambda turn: turn.free == 5)).now - turn.now >= 100_000
 
 
 async def test_a_process_that_wants_more_goes_to_the_end_of_the_line(join: Join) -> None:
-    one, two, three = join("one"), join("two"), join("three")
+    one, two, three = (join(name, per=AT_ONCE) for name in ("one", "two", "three"))
     await one.turn(5)
     for process in (one, two, three):
         assert (await process.turn(4)).granted == ()
-    await one.conclude(0, 1, 2, back=0)
     # Three tokens, three processes: each gets one, whoever was first first.
-    assert (await one.turn(4, first=5)).granted == (5,)
+    assert (await one.turn(4, first=5, concluded=((0, 0), (1, 0), (2, 0)))).granted == (5,)
     assert (await two.turn(4, first=0)).granted == (0,)
     assert (await three.turn(4, first=0)).granted == (0,)
     assert (await one.turn(3, first=6)).again > 0
 
 
 async def test_each_gets_its_share_of_what_is_free(join: Join) -> None:
-    processes = [join(name, requests=100) for name in ("one", "two", "three", "four")]
-    await processes[0].turn(100)
-    for process in processes:
+    one, *others = (join(name, requests=100, per=AT_ONCE) for name in ("one", "two", "three", "four"))
+    await one.turn(100)
+    for process in (one, *others):
         await process.turn(50)
-    await processes[0].turn(50, first=100, concluded=tuple((number, 0) for number in range(100)))
-    shares = [len((await process.turn(50, first=0)).granted) for process in processes[1:]]
-    assert shares == [19, 14, 11]
+    back = tuple((number, 0) for number in range(100))
+    turns = [await one.turn(50, first=100, concluded=back)]
+    turns += [await process.turn(50, first=0) for process in others]
+    assert [len(turn.granted) for turn in turns] == [25, 19, 14, 11]
 
 
 async def test_a_higher_priority_goes_first_in_every_process(join: Join) -> None:
-    low, high, other = join("low"), join("high"), join("other")
+    low, high, other = (join(name, per=AT_ONCE) for name in ("low", "high", "other"))
     await other.turn(5)
-    await other.conclude(0, back=50_000)
-    await low.turn(1)
-    turn = await high.turn(1, priority=3)
-    await store_sleeps(turn.again)
-    assert (await low.turn(1, first=0)).granted == ()
-    assert (await high.turn(1, first=0, priority=3)).granted == (0,)
+    await low.turn(5)
+    await high.turn(2, priority=3)
+    assert (await other.conclude(0, 1, 2)).free == 3
+    # It may want all that is free, so the others get nothing until it has come.
+    assert (await low.turn(5, first=0)).granted == ()
+    assert (await high.turn(2, first=0, priority=3)).granted == (0, 1)
+    assert (await low.turn(5, first=0)).granted == (0,)
 
 
 @pytest.mark.parametrize("priority", [2**70, -(2**70)])
 async def test_any_whole_number_is_a_priority(join: Join, priority: int) -> None:
-    one, other = join("one"), join("other")
+    one, other = join("one", per=AT_ONCE), join("other", per=AT_ONCE)
     await other.turn(5)
-    await other.conclude(0, back=50_000)
     await other.turn(1)
-    turn = await one.turn(1, priority=priority)
-    await store_sleeps(50_000)
-    assert (await other.turn(1, first=5)).granted == (() if priority > 0 else (5,))
-    assert turn.granted == ()
+    await one.turn(1, priority=priority)
+    turn = await other.turn(1, first=5, concluded=((0, 0),))
+    assert turn.granted == (() if priority > 0 else (5,))
+
+
+async def test_a_place_is_kept_when_the_priority_changes(join: Join) -> None:
+    one, two, other = (join(name, per=AT_ONCE) for name in ("one", "two", "other"))
+    await other.turn(5)
+    await one.turn(1)
+    await two.turn(1)
+    await two.turn(1, first=0, priority=1)
+    await two.turn(1, first=0)
+    await other.conclude(0)
+    assert (await two.turn(1, first=0)).granted == ()
+    assert (await one.turn(1, first=0)).granted == (0,)
 
 
 async def test_whoever_sleeps_until_a_later_token_does_not_hold_up_the_others(join: Join) -> None:
     one, two, three = join("one"), join("two"), join("three")
     await one.turn(5)
-    assert (await two.turn(1)).again == PER
+    assert (await two.turn(1)).again == MINUTE
     # A token that is back early, while the first in line sleeps still.
-    await one.conclude(0, back=0)
+    await one.conclude(0)
     assert (await three.turn(1)).granted == (0,)
 
 
 async def test_a_ticket_that_nobody_comes_for_lapses(join: Join) -> None:
-    gone, other = join("gone"), join("other")
+    gone, other = (join(name, per=AT_ONCE, slack=200_000) for name in ("gone", "other"))
     await other.turn(5)
-    await other.conclude(0, back=20_000)
-    await gone.turn(1, priority=1)
-    await store_sleeps(20_000)
-    waited = 0
-    while not (turn := await other.turn(1, first=5)).granted:
-        waited += turn.again
-        await store_sleeps(turn.again)
-    assert 0 < waited < 1_000_000
+    ticket = await gone.turn(1, priority=1)
+    await other.conclude(0)
+    turn = await other.turn_until(lambda turn: turn.granted, 1)
+    assert turn.now - ticket.now >= 200_000
 
 
 async def test_leaving_the_line_makes_room(join: Join) -> None:
-    one, other = join("one"), join("other")
+    one, other = join("one", per=AT_ONCE), join("other", per=AT_ONCE)
     await other.turn(5)
-    await other.conclude(0, back=20_000)
     await one.turn(1, priority=1)
     await one.turn(0)
-    await store_sleeps(20_000)
-    assert (await other.turn(1, first=5)).granted == (5,)
+    assert (await other.turn(1, concluded=((0, 0),))).granted == (5,)
 
 
 async def test_a_pause_holds_for_all(join: Join) -> None:
     one, other = join("one"), join("other")
-    await one.turn(pause=200_000)
+    paused = await one.turn(pause=MINUTE)
     turn = await other.turn(1)
     assert turn.granted == ()
-    assert 0 < turn.pause <= 200_000
-    assert turn.again == turn.pause
+    assert turn.now + turn.pause == turn.now + turn.again == paused.now + MINUTE
     # A shorter one does not end it early.
     shorter = await one.turn(pause=1)
-    assert shorter.now + shorter.pause == turn.now + turn.pause
-    await store_sleeps(turn.again)
-    assert (await other.turn(1, first=0)).granted == (0,)
+    assert shorter.now + shorter.pause == paused.now + MINUTE
+
+
+async def test_a_pause_ends(join: Join) -> None:
+    one, other = join("one"), join("other")
+    paused = await one.turn(pause=100_000)
+    turn = await other.turn_until(lambda turn: turn.granted, 1)
+    assert turn.now - paused.now >= 100_000
 
 
 async def test_an_ask_that_comes_too_late_grants_nothing_and_keeps_its_place(join: Join) -> None:
-    one, other = join("one"), join("other")
+    one, other = join("one", per=AT_ONCE), join("other", per=AT_ONCE)
     now = (await other.turn(4)).now
-    late = await one.turn(1, not_after=now, concluded=((9, LEASE_OF_ANOTHER),))
+    late = await one.turn(1, not_after=now, concluded=((9, MINUTE),))
     assert (late.granted, late.again, late.free) == ((), 0, 0)
     await one.turn(1, first=0)
     await one.turn(1, first=0, not_after=now)
     await other.turn(1)
-    await other.conclude(0, 1, back=20_000)
-    await store_sleeps(20_000)
-    assert (await one.turn(1, first=0, not_after=late.now + 60_000_000)).granted == (0,)
-
-
-LEASE_OF_ANOTHER = 3_000_000
+    await other.conclude(0)
+    assert (await other.turn(1, first=4)).granted == ()
+    assert (await one.turn(1, first=0, not_after=late.now + 10 * MINUTE)).granted == (0,)
 
 
 async def test_a_process_that_saw_the_clock_jump_makes_everybody_wait(join: Join) -> None:
-    one, other = join("one", hold=200_000, go=True), join("other", hold=200_000, go=True)
+    one, other = join("one", hold=MINUTE, go=True), join("other", hold=MINUTE, go=True)
     before = await one.turn()
     jumped = await one.turn(1, epoch=before.epoch, jumped=True)
     assert jumped.epoch > before.epoch
-    assert (jumped.granted, jumped.hold) == ((), 200_000)
+    assert (jumped.granted, jumped.hold) == ((), MINUTE)
     # The second one to see the same jump begins nothing anew.
     second = await other.turn(1, epoch=before.epoch, jumped=True)
     assert second.epoch == jumped.epoch
-    assert second.hold < 200_000
+    assert second.hold < MINUTE
 
 
 async def test_a_store_that_is_behind_what_a_process_has_seen_has_lost_state(join: Join) -> None:
-    one = join("one", hold=200_000, go=True)
+    one = join("one", hold=MINUTE, go=True)
     before = await one.turn()
     assert (await one.turn(1, serial=before.serial)).granted == (0,)
     after = await one.turn(1, serial=before.serial + 1_000)
     assert after.epoch > before.epoch
     assert after.serial > before.serial + 1_000
-    assert (after.granted, after.hold) == ((), 200_000)
+    assert (after.granted, after.hold) == ((), MINUTE)
 
 
 async def test_another_limit_is_refused_while_the_first_one_is_in_use(join: Join) -> None:
     one, other = join("one"), join("other", requests=10)
     await one.turn(1)
-    with pytest.raises(ConfigurationError, match=r"10 requests in 0\.2 s.* 5 in 0\.2 s.*same Limits") as caught:
+    with pytest.raises(ConfigurationError, match=r"10 requests in 60 s.* 5 in 60 s.*same Limits") as caught:
         await other.turn(1)
     assert caught.value.endpoint == "bulk"
-    await one.conclude(0, back=0)
+    await one.conclude(0)
     assert len((await other.turn(6)).granted) == 6
     with pytest.raises(ConfigurationError, match="5 requests"):
         await one.turn(1)
 
 
 async def test_what_became_of_requests_is_told_even_under_another_limit(join: Join) -> None:
-    one, other = join("one"), join("other", per=PER * 2)
+    one, other = join("one"), join("other", per=2 * MINUTE)
     await one.turn(1)
     with pytest.raises(ConfigurationError):
-        await other.turn(concluded=((0, LEASE_OF_ANOTHER), (1, LEASE_OF_ANOTHER)))
+        await other.turn(concluded=((0, MINUTE), (1, MINUTE)))
     assert (await one.turn()).free == 2
 
 
