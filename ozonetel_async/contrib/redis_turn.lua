@@ -112,8 +112,9 @@ if ask.count > 0 and not late then
         local come = now
         if need > 0 then
             local last = math.min(need, redis.call('ZCARD', held)) - 1
+            local back = last >= 0 and redis.call('ZRANGE', held, last, last, 'WITHSCORES')[2]
             -- A request under way is taken as answered right now: its token may come back that early.
-            come = math.min(tonumber(redis.call('ZRANGE', held, last, last, 'WITHSCORES')[2]), now + ask.per)
+            come = math.min(tonumber(back or now + ask.per), now + ask.per)
         end
         come = math.max(come, hold, pause)
         redis.call('ZADD', due, come + ask.slack, ask.process)

@@ -246,8 +246,7 @@ class SharedWindow:
     async def _run(self) -> None:
         connection = None
         try:
-            while not self._closing:
-                await self._rest()
+            while await self._rest():
                 # Whoever was granted a start takes it before more is asked for.
                 await asyncio.sleep(0)
                 connection = await self._turn(connection)
@@ -258,7 +257,8 @@ class SharedWindow:
             if connection is not None:
                 await connection.close()
 
-    async def _rest(self) -> None:
+    async def _rest(self) -> bool:
+        """Wait until the next turn is due; False when there is none any more."""
         loop = asyncio.get_running_loop()
         while not self._closing and (delay := self._due() - self._clock()) > 0:
             self._nudge.clear()
@@ -268,6 +268,7 @@ class SharedWindow:
             finally:
                 if timer is not None:
                     timer.cancel()
+        return not self._closing
 
     def _due(self) -> float:
         """The moment of the next turn."""
@@ -356,7 +357,8 @@ class SharedWindow:
         self._next = self._asked_to = max(self._asked_to, self._next + ask.count)
         lost = last is not None and turn.epoch != last.epoch
         own = (now - self._last_sent) * (1 + _DRIFT) + _JUMP
-        self._jumped = last is not None and not lost and (turn.now - last.now) / MICROSECONDS > own
+        # Also when another process has told already: the clock may have been set again since.
+        self._jumped = last is not None and (turn.now - last.now) / MICROSECONDS > own
         self._grants.extend((number, sent + _FRESH) for number in turn.granted)
         self._tell_flights = bool(lost or self._jumped) and bool(self._grants or self._flights)
         if self._jumped:

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterator
 
 import pytest
 
 from ozonetel_async import ConfigurationError
 from ozonetel_async.sending.shared import account_key
 
-from .conftest import AT_ONCE, MINUTE, Join, Process
+from ..sending.conftest import MemoryStore
+from .conftest import AT_ONCE, MINUTE, SERVERS, Join, Process, Server, shared
+
+
+class Memory:
+    """Stands where a server does, so that the store in memory that other tests use is held to the same."""
+
+    def __init__(self) -> None:
+        self._store = MemoryStore()
+
+    def store(self) -> MemoryStore:
+        return self._store
+
+
+@pytest.fixture(params=["memory", *SERVERS])
+def server(request: pytest.FixtureRequest, servers: dict[str, Server]) -> Iterator[Server | Memory]:
+    if request.param == "memory":
+        yield Memory()
+    else:
+        yield from shared(request.param, servers)
 
 
 async def test_a_queue_that_nobody_knows_is_held_for_everybody(join: Join) -> None:
@@ -28,6 +48,13 @@ async def test_a_hold_ends(join: Join) -> None:
     first = await one.turn()
     turn = await one.turn_until(lambda turn: turn.granted, 1)
     assert turn.now - first.now >= 100_000
+
+
+async def test_more_processes_than_tokens_wait_for_a_hold(join: Join) -> None:
+    for name in ("one", "two", "three"):
+        turn = await join(name, requests=1, hold=MINUTE).turn(1)
+        assert turn.granted == ()
+        assert turn.again >= turn.hold > 0
 
 
 async def test_whoever_vouches_for_silence_skips_the_hold(join: Join) -> None:
