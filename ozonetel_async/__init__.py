@@ -1,7 +1,7 @@
 """Asyncio client for Ozonetel CloudAgent's campaign APIs, with exact rate-limit queues built in.
 
-Every name that a user holds is imported from here; `ozonetel_async.testing` has those for tests. Modules below are
-inner ones, whose names may move between releases.
+What is public are the names in ``__all__`` here, and those in ``ozonetel_async.testing`` for tests. Every other module
+is an inner one, whose names may move between releases; ``dir()`` and completion leave them out.
 """
 
 from importlib import import_module
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .config import Dialect, Limits, RateLimit, RetryPolicy, Timeouts
     from .contrib.postgres import PostgresShared
     from .contrib.redis import RedisShared
-    from .downloads.links import DownloadError, LinkPolicy
+    from .downloads.links import LinkPolicy
     from .errors import (
         AuthenticationError,
         AuthModeError,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         CampaignError,
         ConfigurationError,
         ConnectError,
+        DownloadError,
         InvalidLeadError,
         JournalError,
         LeadRejectedError,
@@ -65,7 +66,7 @@ _HOMES = {
     "config": ("Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
     "contrib.postgres": ("PostgresShared",),
     "contrib.redis": ("RedisShared",),
-    "downloads.links": ("DownloadError", "LinkPolicy"),
+    "downloads.links": ("LinkPolicy"),
     "errors": (
         "AuthModeError",
         "AuthenticationError",
@@ -74,6 +75,7 @@ _HOMES = {
         "CampaignError",
         "ConfigurationError",
         "ConnectError",
+        "DownloadError",
         "InvalidLeadError",
         "JournalError",
         "LeadRejectedError",
@@ -167,4 +169,4 @@ if not TYPE_CHECKING:
         return globals().setdefault(name, getattr(import_module(f"{__name__}.{home}"), name))
 
     def __dir__():
-        return sorted({*globals(), *__all__})
+        return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 
-__all__ = []
+__all__ = ["redact"]
 
 _DIGITS = re.compile(r"(?<!\d)\+?\d{7,16}(?!\d)")
-
-
 # A JSON Web Token, whole or cut off; Generate Token's own answer holds one that nobody knows yet.
 _TOKENS = re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}", re.ASCII)
-
-
 # The same with blanks, hyphens or brackets between its groups; a date is none.
 _GROUPS = re.compile(
     r"(?<![\d-])(?!\d{4}-\d\d-\d\d|\d\d-\d\d-\d{4})\+?\(?\d{2,8}(?:[ \u00a0()-]{1,2}\d{2,8}){1,4}(?!\d)"
 )
-
-
 _RAW_LIMIT = 2_000
 
 
@@ -46,7 +39,6 @@ def _mask_groups(match: re.Match[str]) -> str:
     return f"[…{match.group()[-3:]}]" if 10 <= digits <= 16 else match.group()
 
 
-@lru_cache(maxsize=64)
 def _spellings(secret: str) -> tuple[str, ...]:
     """A pattern per character of ``secret`` for what JSON, percent-encoding and HTML may make of it.
 

@@ -29,6 +29,8 @@ Cell: TypeAlias = str | int | float | date | datetime | None
 
 
 class _Phone(Struct, frozen=True):
+    """The one field of a lead that may be passed by place."""
+
     phone_number: str
 
 
@@ -156,8 +158,8 @@ class BatchResult(Struct, frozen=True):
         outcome: ``"accepted"`` (queued by the service), ``"refused"``, ``"not_sent"`` or ``"unknown"``.
         transaction_id: the service's ticket when accepted, else None.
         error: the error's class and text, else None.
-        verdict: what the callback said, when it told of a failed job or its counts cannot be believed, else None; phone
-            numbers are masked.
+        callback_text: what the callback said, when it told of a failed job or its counts cannot be believed, else None;
+            phone numbers are masked.
     """
 
     index: int
@@ -167,7 +169,7 @@ class BatchResult(Struct, frozen=True):
     outcome: Literal["accepted", "refused", "not_sent", "unknown"]
     transaction_id: str | None = None
     error: str | None = None
-    verdict: str | None = None
+    callback_text: str | None = None
 
 
 class FailedLead(Struct, frozen=True):
@@ -218,7 +220,7 @@ class UploadReport(Struct, kw_only=True):
             connection, or cancellation), else None.
         batches_settled: batches whose callback has come. Callbacks count only in uploads with a journal.
         batches_overdue: batches that wait for their callback still.
-        batches_failed: settled batches whose job failed as a whole; ``BatchResult.verdict`` has the service's text.
+        batches_failed: settled batches whose job failed as a whole; ``BatchResult.callback_text`` is the service's.
         rows_added, rows_not_added: rows that the service says it has added, and has not, in the settled batches;
             numbers that were in the campaign already are among the latter.
         rows_unreported: all other rows of settled batches: the callback's counts are missing, or do not add up to

@@ -25,6 +25,7 @@ from ozonetel_async.errors import (
     CampaignError,
     ConfigurationError,
     ConnectError,
+    DownloadError,
     InvalidLeadError,
     JournalError,
     LeadRejectedError,
@@ -48,6 +49,7 @@ OUTCOMES: dict[type[OzonetelError], str] = {
     ConnectError: "not_sent",
     JournalError: "not_sent",
     CallbackError: "not_sent",
+    DownloadError: "not_sent",
     AuthenticationError: "refused",
     AuthModeError: "refused",
     CampaignError: "refused",
@@ -66,10 +68,14 @@ EXAMPLES: list[OzonetelError] = [
     LeadRejectedError("priority", "out of range", endpoint="add", raw='{"status":"Error"}'),
     RateLimitedError("too many Requests", retry_after=12.5, endpoint="bulk", raw="x"),
     RateLimitedError("too many Requests"),
+    RequestRejectedError("no URL", field="callback_url", endpoint="dial_status", raw="x"),
+    QueueFullError("full", retry_after=2.5, endpoint="add"),
+    QueueTimeoutError("late", retry_after=40.0, endpoint="add"),
+    DownloadError("expired", "the link has expired"),
     *(
         kind("text", endpoint="schedule", raw="body")
         for kind in OUTCOMES
-        if kind not in (InvalidLeadError, LeadRejectedError, RateLimitedError)
+        if kind not in (InvalidLeadError, LeadRejectedError, RateLimitedError, DownloadError)
     ),
 ]
 
@@ -157,6 +163,10 @@ def test_invalid_lead_names_row_and_field() -> None:
 
 def test_extra_attributes() -> None:
     assert LeadRejectedError("skill", "wrong").field == "skill"
+    assert RequestRejectedError("no").field is None
+    assert RequestRejectedError("no", field="callback_url").field == "callback_url"
+    assert QueueFullError("full").retry_after == QueueTimeoutError("late").retry_after == 0.0
+    assert DownloadError("gone").state == "gone"
     assert RateLimitedError("slow down").retry_after is None
     assert RateLimitedError("slow down", retry_after=3.0).retry_after == 3.0
 

@@ -75,7 +75,7 @@ class CallbackReceiver:
         self._sinks: tuple[CallbackSink, ...] = (self._pending, *sinks)
         self._max_bytes = max_bytes
         self._timeout = timeout
-        self.asgi = CallbackApp(self.receive)
+        self.asgi: CallbackApp = CallbackApp(self.receive)
         """An ASGI 3 app, for ``app.mount(path, receiver.asgi)`` or as an app of its own."""
 
     def expect(self, token: str) -> PendingCallback:

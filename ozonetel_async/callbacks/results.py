@@ -55,9 +55,9 @@ class SecretUrl:
         if parts is None or "@" in parts.netloc:
             raise CallbackError(f"{shape_of(text)} is not a link; right would be https://host/path?query in ASCII")
         self._text = text
-        self.scheme = parts.scheme
-        self.host = parts.hostname or ""
-        self.path = parts.path
+        self.scheme: str = parts.scheme
+        self.host: str = parts.hostname or ""
+        self.path: str = parts.path
 
     def reveal(self) -> str:
         """The link itself, byte for byte as it came; for the download and the journal, nowhere else."""

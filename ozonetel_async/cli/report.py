@@ -98,5 +98,9 @@ def show_failures(screen: Screen, report: UploadReport, rejects: str | None) -> 
         screen.say(f"rows {batch.first_row} to {batch.last_row}: {batch.outcome.replace('_', ' ')}: {batch.error}")
     if len(failed) > _SHOWN:
         screen.say(f"{len(failed) - _SHOWN:,} more requests failed; --json lists all of them")
-    told = [(batch.first_row, batch.last_row, batch.verdict) for batch in report.batches if batch.verdict is not None]
+    told = [
+        (batch.first_row, batch.last_row, batch.callback_text)
+        for batch in report.batches
+        if batch.callback_text is not None
+    ]
     show_callback_texts(screen, told)

@@ -1,4 +1,4 @@
-"""The client: a door to everything else."""
+"""The client: one method per thing a user can ask of the service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Protocol, Self
 
 from ..config import (
     DEFAULT_TIMEZONE,
@@ -22,13 +22,24 @@ from ..config import (
 )
 from ..errors import ConfigurationError
 from ..models import BatchReceipt, ExportReceipt, Lead, LeadReceipt, Row, ScheduleReport, UploadReport
-from ..protocol.endpoints import QueueName
-from ..protocol.params import Action, add_params, bulk_params, check_campaign, dial_status_params, schedule_params
-from ..protocol.replies import batch_receipt, export_receipt, lead_receipt
+from ..protocol.endpoints import EndpointName, QueueName
+from ..protocol.params import (
+    Action,
+    CallStatus,
+    DatedBy,
+    LeadStatus,
+    add_params,
+    bulk_params,
+    check_campaign,
+    dial_status_params,
+    schedule_params,
+)
+from ..protocol.replies import Reply, batch_receipt, export_receipt, lead_receipt
+from ..protocol.requests import Params
 from ..rows.batches import ChunkerMaker, chunker_maker, raise_invalid
 from ..rows.columns import Layout
 from ..rows.intake import Rows, RowSource
-from ..sending.dispatcher import ApiRequest, Dispatcher
+from ..sending.dispatcher import ApiRequest, Dispatcher, check_queue_options
 from ..sending.shared import SharedStore, StoreFigures
 from ..sending.transport import Transport
 from ..upload.upload import OnUnknown, UploadOptions
@@ -41,9 +52,6 @@ if TYPE_CHECKING:
     from ..callbacks.results import ExportResult
     from ..downloads.links import LinkPolicy
     from .dial_status import Expecting
-
-LeadStatus: TypeAlias = Literal["All", "Fail", "Success", "Pending"]
-DialStatus: TypeAlias = Literal["All", "Fail", "NoAnswer", "user_disconnected", "answered"]
 
 __all__ = ["OzonetelClient", "QueueFigures"]
 
@@ -93,6 +101,8 @@ class OzonetelClient:
         timeouts, limits, retry, dialect: see ``config``.
         session: an ``aiohttp.ClientSession`` of your own (proxy, TLS settings, connection limits); it stays open. The
             deprecated GET endpoints do not use it.
+        max_wait: most seconds for which a call with one request may wait for its place in the rate limit, unless the
+            call says otherwise; None waits as long as it takes. Uploads and schedules always do.
         link_policy: what may be fetched of the links that callbacks bring; default: the documented host, over https.
         shared: a ``RedisShared`` or ``PostgresShared`` through which all processes of the account keep one limit and
             use one bearer token; default: the limit is this client's alone.
@@ -115,6 +125,7 @@ class OzonetelClient:
         retry: RetryPolicy | None = None,
         dialect: Dialect | None = None,
         session: aiohttp.ClientSession | None = None,
+        max_wait: float | None = None,
         link_policy: LinkPolicy | None = None,
         shared: SharedStore | None = None,
     ) -> None:
@@ -130,10 +141,12 @@ class OzonetelClient:
             retry=RetryPolicy() if retry is None else retry,
             dialect=Dialect() if dialect is None else dialect,
         )
+        check_queue_options(0, max_wait)
+        self._max_wait = max_wait
         self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session), shared)
         self._link_policy = link_policy
         self.queues: Mapping[QueueName, QueueFigures] = MappingProxyType(self._dispatcher.queues)
-        self.legacy = LegacyClient(self._config, self._dispatcher)
+        self.legacy: LegacyClient = LegacyClient(self._config, self._dispatcher, max_wait)
 
     async def __aenter__(self) -> Self:
         return self
@@ -169,7 +182,8 @@ class OzonetelClient:
             check_duplicate: leave a number alone that the campaign has already.
             skip_name_validation: let the service take any name.
             queue_priority: larger goes first; this is the place in the queue, not the lead's dialling priority.
-            max_wait: most seconds to wait for a place in the rate limit.
+            max_wait: most seconds to wait for a place in the rate limit, all attempts together; default: the client's.
+                ``float("inf")`` waits as long as it takes. ``retry_after`` of the error suits a 503 answer.
 
         Raises:
             InvalidLeadError, QueueFullError, QueueTimeoutError, ConnectError, ConfigurationError: nothing was sent.
@@ -185,8 +199,7 @@ class OzonetelClient:
             check_duplicate=check_duplicate,
             skip_name_validation=skip_name_validation,
         )
-        call = ApiRequest("add", params, campaign=check_campaign(campaign), priority=queue_priority, max_wait=max_wait)
-        return lead_receipt(await self._dispatcher.call(call))
+        return lead_receipt(await self._request("add", params, campaign, queue_priority, max_wait))
 
     async def add_batch(
         self,
@@ -211,7 +224,8 @@ class OzonetelClient:
             columns: the service's column names, in the order of the sequences.
             check_duplicate: skip numbers that stand in the campaign, or earlier in the same request.
             is_delete: skip numbers that the campaign has; cannot be combined with ``check_duplicate``.
-            callback_url: where the service reports what became of the rows.
+            callback_url: where the service reports what became of the rows; sent as it stands.
+            queue_priority, max_wait: as for ``add_lead``.
 
         Raises:
             InvalidLeadError: a row is bad; ``.row`` says which, 1-based.
@@ -220,14 +234,12 @@ class OzonetelClient:
         params = bulk_params(
             action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
         )
-        campaign = check_campaign(campaign)
+        check_campaign(campaign)
         rows = await _take_at_most(leads, self._dispatcher.endpoints["bulk"].rows)
         chunker = self._chunker("bulk", columns, leads)(raise_invalid)
         (batch,) = chunker.feed(rows) or chunker.flush()
-        call = ApiRequest(
-            "bulk", params, campaign=campaign, payload=batch.payload, priority=queue_priority, max_wait=max_wait
-        )
-        return batch_receipt(await self._dispatcher.call(call), batch.rows)
+        reply = await self._request("bulk", params, campaign, queue_priority, max_wait, batch.payload)
+        return batch_receipt(reply, batch.rows)
 
     async def upload(
         self,
@@ -264,8 +276,9 @@ class OzonetelClient:
             in_flight: requests under way at a time; default: as many as the limit lets start at once.
             journal: path of a file that makes the upload durable: after a crash, the same call with the same input
                 continues it. Batches accepted by then are skipped, batches not sent are sent, and those whose answer
-                was cut off follow ``on_unknown``. With ``callback_url``, each batch gets a callback URL of its own
-                below it; ``receiver.CallbackReceiver`` takes the callbacks in, here or in another process.
+                was cut off follow ``on_unknown``. With ``callback_url``, each batch gets a callback URL of its own: a
+                secret token is added below it as one more path segment. ``CallbackReceiver`` takes the callbacks in,
+                here or in another process.
             callback_timeout: seconds to wait for the callbacks after the last answer, and then fetch the lists of the
                 rows that the service did not add: ``report.failed_rows()``. Needs ``journal`` and ``callback_url``.
                 None does not wait.
@@ -322,6 +335,7 @@ class OzonetelClient:
         *,
         columns: Sequence[str] | None = None,
         check_duplicate: bool | None = None,
+        queue_priority: int = 0,
         on_result: OnResult | None = None,
     ) -> ScheduleReport:
         """Have leads dialled at a set time, 100 rows a request (page "Schedule Campaign Data").
@@ -330,6 +344,7 @@ class OzonetelClient:
             leads: leads with ``scheduled_time``, or rows with the column ``ScheduledTime``.
             columns: the service's column names, in the order of the sequences.
             check_duplicate: leave out numbers that the service has already.
+            queue_priority: as for ``add_lead``.
             on_result: called with each row's result once it is known, also when cancelled; rows it never hears of were
                 not sent.
 
@@ -338,8 +353,16 @@ class OzonetelClient:
         """
         params = schedule_params(check_duplicate)
         chunker = self._chunker("schedule", columns, leads)
-        check_campaign(campaign)
-        return await schedule_rows(self._dispatcher, "schedule", campaign, leads, chunker, params, on_result)
+        return await schedule_rows(
+            self._dispatcher,
+            "schedule",
+            check_campaign(campaign),
+            leads,
+            chunker,
+            params,
+            on_result,
+            queue_priority=queue_priority,
+        )
 
     async def request_dial_status(
         self,
@@ -349,17 +372,26 @@ class OzonetelClient:
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         status: LeadStatus = "All",
-        dial_status: DialStatus = "All",
+        call_status: CallStatus = "All",
         disposition: str = "ALL",
-        sort_by: Literal[0, 1, 2] = 0,
+        dated_by: DatedBy | None = None,
+        queue_priority: int = 0,
+        max_wait: float | None = None,
     ) -> ExportReceipt:
         """Have a campaign's dial status sent to ``callback_url`` (page "Campaign Dial Status"; 10 a minute).
 
         Args:
-            callback_url: http or https URL that the service calls with the result.
+            callback_url: http or https URL that the service calls with the result; sent as it stands.
             since, until: bounds; aware datetimes are converted to the platform's zone, naive ones are taken as in it.
-            status, dial_status, disposition: which leads.
-            sort_by: which date the bounds mean: 0 all data, 1 created, 2 updated.
+            status: which leads, by what became of them.
+            call_status: which leads, by the outcome of the last call.
+            disposition: which leads, by what the agent noted.
+            dated_by: which date of a lead the bounds mean; None takes all data.
+            queue_priority, max_wait: as for ``add_lead``.
+
+        Raises:
+            RequestRejectedError: the service refused it; ``.field`` is ``"callback_url"`` if that was why.
+            OzonetelError: as for ``add_lead``.
         """
         params = dial_status_params(
             self._config.timezone,
@@ -367,13 +399,11 @@ class OzonetelClient:
             since=since,
             until=until,
             status=status,
-            dial_status=dial_status,
+            call_status=call_status,
             disposition=disposition,
-            sort_by=sort_by,
+            dated_by=dated_by,
         )
-        return export_receipt(
-            await self._dispatcher.call(ApiRequest("dial_status", params, campaign=check_campaign(campaign)))
-        )
+        return export_receipt(await self._request("dial_status", params, campaign, queue_priority, max_wait))
 
     async def dial_status(
         self,
@@ -385,15 +415,18 @@ class OzonetelClient:
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         status: LeadStatus = "All",
-        dial_status: DialStatus = "All",
+        call_status: CallStatus = "All",
         disposition: str = "ALL",
-        sort_by: Literal[0, 1, 2] = 0,
+        dated_by: DatedBy | None = None,
+        queue_priority: int = 0,
+        max_wait: float | None = None,
     ) -> ExportResult:
         """Ask for the dial status as ``request_dial_status`` does, and wait for the callback that brings it.
 
         Args:
-            receiver: a ``receiver.CallbackReceiver`` of this process, mounted under ``callback_url``.
-            callback_url: public URL under which the service reaches it.
+            receiver: a ``CallbackReceiver`` of this process, mounted under ``callback_url``.
+            callback_url: public URL under which the service reaches it; a secret token is added below it as one more
+                path segment, by which the callback is known.
             timeout: most seconds from the answer to the callback.
 
         Returns:
@@ -412,12 +445,33 @@ class OzonetelClient:
                 since=since,
                 until=until,
                 status=status,
-                dial_status=dial_status,
+                call_status=call_status,
                 disposition=disposition,
-                sort_by=sort_by,
+                dated_by=dated_by,
+                queue_priority=queue_priority,
+                max_wait=max_wait,
             )
 
         return await wait_for_export(send, receiver=receiver, callback_url=callback_url, timeout=timeout)
+
+    async def _request(
+        self,
+        endpoint: EndpointName,
+        params: Params,
+        campaign: str,
+        queue_priority: int,
+        max_wait: float | None,
+        payload: bytes | None = None,
+    ) -> Reply:
+        call = ApiRequest(
+            endpoint,
+            params,
+            campaign=check_campaign(campaign),
+            payload=payload,
+            priority=queue_priority,
+            max_wait=self._max_wait if max_wait is None else max_wait,
+        )
+        return await self._dispatcher.call(call)
 
     def _chunker(self, layout: Layout, columns: Sequence[str] | None, leads: Rows) -> ChunkerMaker:
         row_limit = self._dispatcher.endpoints[layout].rows
@@ -437,6 +491,6 @@ async def _take_at_most(leads: Rows, limit: int) -> list[Row]:
         raise intake.failure
     if not 0 < len(rows) <= limit:
         raise ConfigurationError(
-            f"leads must hold 1 to {limit} rows, got {'more' if rows else 'none'}; upload() takes any number"
+            f"leads: expected 1 to {limit} rows, got {'more' if rows else 'none'}; upload() takes any number"
         )
     return rows

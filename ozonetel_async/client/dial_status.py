@@ -39,7 +39,8 @@ async def dial_status(
     Args:
         send: sends the request with the callback URL it is given.
         receiver: mounted under ``callback_url``, in this process.
-        callback_url: public URL under which the service reaches the receiver.
+        callback_url: public URL under which the service reaches the receiver; a secret token is added below it as one
+            more path segment.
         timeout: most seconds from the answer to the callback.
 
     Returns:
@@ -52,7 +53,7 @@ async def dial_status(
         OzonetelError: whatever ``send`` raises.
     """
     if not (isinstance(timeout, int | float) and 0 < timeout < float("inf")):
-        raise ConfigurationError(f"timeout must be more than zero seconds, got {timeout!r}")
+        raise ConfigurationError(f"timeout: expected more than zero seconds, got {timeout!r}")
     token = new_token()
     url = add_token(callback_url, token)
     failure: CallbackTimeoutError | OutcomeUnknownError

@@ -13,7 +13,7 @@ from ..protocol.replies import classify_row
 from ..protocol.requests import Params
 from ..rows.batches import Batch, ChunkerMaker
 from ..rows.intake import Rows, RowSource
-from ..sending.dispatcher import STOPS_THE_UPLOAD, ApiRequest, Dispatcher
+from ..sending.dispatcher import STOPS_THE_UPLOAD, ApiRequest, Dispatcher, check_queue_options
 
 __all__ = ["OnResult", "schedule_rows"]
 
@@ -31,6 +31,8 @@ async def schedule_rows(
     make_chunker: ChunkerMaker,
     params: Params,
     on_result: OnResult | None = None,
+    *,
+    queue_priority: int = 0,
 ) -> ScheduleReport:
     """Schedule ``rows``, at most 4 requests at a time; every row ends in the report.
 
@@ -40,7 +42,8 @@ async def schedule_rows(
     is cancelled; a row that it was told nothing of was not sent. What it raises is raised after what is on its way
     has been finished.
     """
-    return await _Schedule(dispatcher, endpoint, campaign, params, on_result).run(rows, make_chunker)
+    check_queue_options(queue_priority, None)
+    return await _Schedule(dispatcher, endpoint, campaign, params, on_result, queue_priority).run(rows, make_chunker)
 
 
 class _Schedule:
@@ -51,12 +54,14 @@ class _Schedule:
         campaign: str,
         params: Params,
         on_result: OnResult | None,
+        queue_priority: int,
     ) -> None:
         self._dispatcher = dispatcher
         self._endpoint = endpoint
         self._campaign = campaign
         self._params = params
         self._on_result = on_result
+        self._priority = queue_priority
         self._failure: Exception | None = None
         self._room = asyncio.Semaphore(_WIDTH)
         self._results: dict[int, ScheduleResult] = {}
@@ -96,7 +101,13 @@ class _Schedule:
                 self._room.release()
 
     async def _send(self, numbers: list[int], batch: Batch) -> None:
-        call = ApiRequest(self._endpoint, self._params, campaign=self._campaign, payload=batch.payload)
+        call = ApiRequest(
+            self._endpoint,
+            self._params,
+            campaign=self._campaign,
+            payload=batch.payload,
+            priority=self._priority,
+        )
         try:
             reply = await self._dispatcher.call(call)
         except asyncio.CancelledError:

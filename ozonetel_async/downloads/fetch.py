@@ -19,7 +19,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from ..callbacks.results import SecretUrl
-from .links import DownloadError, LinkPolicy, Reach, check_address, check_link, read_refusal
+from ..errors import DownloadError
+from .links import LinkPolicy, Reach, check_address, check_link, read_refusal
 
 __all__ = ["fetch"]
 

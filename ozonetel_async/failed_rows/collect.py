@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from ..callbacks.results import SecretUrl
 from ..downloads.fetch import fetch
-from ..downloads.links import DownloadError, LinkPolicy
-from ..errors import CallbackError, ConfigurationError
+from ..downloads.links import LinkPolicy
+from ..errors import CallbackError, ConfigurationError, DownloadError
 from ..journal.counts import batch_counts
 from ..journal.failed_rows import SentRows, StoredRow, read_sent, store_failed_rows
 from ..journal.journal import Journal, JournaledBatch

@@ -104,7 +104,7 @@ async def add_counts(report: UploadReport, journal: Journal) -> None:
             setattr(report, counter, getattr(report, counter) - batch.rows)
             report.rows_accepted += batch.rows
         if batch.index in verdicts and verdicts[batch.index].text is not None:
-            report.batches[place] = replace(report.batches[place], verdict=verdicts[batch.index].text)
+            report.batches[place] = replace(report.batches[place], callback_text=verdicts[batch.index].text)
     report.batches_settled = len(verdicts)
     report.batches_failed = totals.failed
     report.batches_overdue = await journal.unsettled()

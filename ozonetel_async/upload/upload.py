@@ -112,7 +112,7 @@ class Upload:
         options: UploadOptions,
         journal: UploadJournal | None = None,
     ) -> None:
-        self.report = UploadReport(campaign=campaign)
+        self.report: UploadReport = UploadReport(campaign=campaign)
         self._dispatcher = dispatcher
         self._campaign = campaign
         self._params = params

@@ -17,7 +17,8 @@ from ozonetel_async import ConfigurationError, JournalError, OzonetelClient
 from ozonetel_async.callbacks.receiver import CallbackReceiver
 from ozonetel_async.callbacks.results import ExportResult, JobResult, SecretUrl
 from ozonetel_async.callbacks.url_tokens import new_token
-from ozonetel_async.downloads.links import DownloadError, LinkPolicy
+from ozonetel_async.downloads.links import LinkPolicy
+from ozonetel_async.errors import DownloadError
 from ozonetel_async.failed_rows.collect import CollectReport, Fetch, collect_failed_rows
 from ozonetel_async.journal.counts import add_counts
 from ozonetel_async.journal.failed_rows import failed_leads
@@ -538,8 +539,8 @@ async def test_only_counts_that_add_up_are_believed(
         assert (report.rows_added - 2, report.rows_not_added - 1, report.rows_unreported) == rows
         assert (report.batches_settled, report.batches_overdue) == (2, 1)
         assert report.batches_failed == int(not result.succeeded)
-        assert [batch.verdict for batch in report.batches[1:]] == [None, None]
-        verdict = report.batches[0].verdict
+        assert [batch.callback_text for batch in report.batches[1:]] == [None, None]
+        verdict = report.batches[0].callback_text
         assert verdict == said if verdict is None or said is None else said in verdict
     await journal.close()
 

@@ -134,7 +134,7 @@ def outcomes(report: UploadReport) -> list[str]:
 
 def refusal(*, apply: bool) -> Fault:
     """An answer in words that no document lists, under a failing word: a refusal, whether true or not."""
-    body = '{"status":"error","message":"Gateway took too long"}'
+    body = '{"status":"error","message":"A text that no page lists"}'
     return Fault.status(200, apply=apply, body=body, content_type="application/json")
 
 
