@@ -247,7 +247,7 @@ class Dispatcher:
         call.on_wire = False
         call.in_doubt = call.in_doubt or (failure is not None and failure.outcome == "unknown")
         if isinstance(failure, RateLimitedError):
-            failure.retry_after = retry_after_seconds(response.retry_after, datetime.now(UTC))
+            failure.retry_after = retry_after_seconds(response.retry_after, response.date, datetime.now(UTC))
             # A server that asks for an hour ends this call; the queue asks again after the longest wait it honours.
             slot.refused(_at_most(failure.retry_after, self._config.retry.max_retry_after))
         else:

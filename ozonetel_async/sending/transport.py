@@ -58,11 +58,12 @@ async def _connect_once(
 
 
 class Response(Struct, frozen=True):
-    """Status, body and the one header that matters."""
+    """Status, body and the headers that matter."""
 
     status: int
     body: bytes
     retry_after: str | None
+    date: str | None = None
 
 
 class Transport:
@@ -108,7 +109,8 @@ class Transport:
                 timeout=self._timeout,
             ) as response:
                 read = response.read if _is_short(response) else partial(_read_capped, response)
-                return Response(response.status, await read(), response.headers.get("Retry-After"))
+                headers = response.headers
+                return Response(response.status, await read(), headers.get("Retry-After"), headers.get("Date"))
         except _NEVER_LEFT as error:
             failure = ConnectError(f"no connection: {_describe(error)}", endpoint=request.endpoint)
         except (aiohttp.ClientError, OSError, ValueError) as error:
