@@ -66,7 +66,7 @@ _HOMES = {
     "config": ("Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
     "contrib.postgres": ("PostgresShared",),
     "contrib.redis": ("RedisShared",),
-    "downloads.links": ("LinkPolicy"),
+    "downloads.links": ("LinkPolicy",),
     "errors": (
         "AuthModeError",
         "AuthenticationError",

@@ -37,7 +37,7 @@ class SharedAccount:
         window = SharedWindow(
             name,
             limit,
-            LocalWindow(limit, limits.transit_margin),
+            LocalWindow(limit, limits.transit_margin, name),
             store=self._store,
             key=f"{self._key}:{name}",
             transit_margin=limits.transit_margin,

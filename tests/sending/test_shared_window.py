@@ -43,7 +43,7 @@ def process(store: Any, requests: int = 5, per: float = PER, burst: int | None =
     window = SharedWindow(
         "add",
         limit,
-        LocalWindow(limit, MARGIN),
+        LocalWindow(limit, MARGIN, "add"),
         store=store,
         key="account:add",
         transit_margin=MARGIN,
