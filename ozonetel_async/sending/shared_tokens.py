@@ -115,6 +115,7 @@ class SharedTokens(TokenHolder):
                 raise QueueTimeoutError(
                     f"all {self._limit.requests} bearer tokens of this window are fetched; the next one is "
                     f"{wait:.3g} s away",
+                    retry_after=wait,
                     endpoint="token",
                 )
             await asyncio.sleep(wait if turn.state == "spent" else min(wait, _LOOK_AGAIN))
