@@ -57,13 +57,14 @@ class PostgresShared:
             store, which may have lost it. ``"go"`` does not wait; only for when nobody has sent for that long.
 
     Raises:
-        ConfigurationError: An argument is wrong.
+        ConfigurationError: An argument is wrong, or psycopg is not installed.
     """
 
     def __init__(self, url: str, *, timeout: float = 1.0, first_use: FirstUse = "hold") -> None:
         if not isinstance(url, str) or not url.strip():
             raise ConfigurationError("url must be postgresql://user@host:port/database")
         check_store(first_use, timeout)
+        self._secrets = _secrets(url)
         self._url = url
         self.timeout = float(timeout)
         self.first_use: FirstUse = first_use
@@ -73,19 +74,15 @@ class PostgresShared:
         return "PostgresShared(…)"
 
     def connect(self) -> PostgresConnection:
-        """A connection that is not opened yet.
-
-        Raises:
-            ConfigurationError: The driver is not installed, or cannot read the connection string.
-        """
-        return PostgresConnection(self._url, self.timeout)
+        """A connection that is not opened yet."""
+        return PostgresConnection(self._url, self._secrets, self.timeout)
 
 
 class PostgresConnection:
     """A connection to PostgreSQL, for one task at a time."""
 
-    def __init__(self, url: str, timeout: float) -> None:
-        self._secrets = _secrets(url)
+    def __init__(self, url: str, secrets: tuple[str, ...], timeout: float) -> None:
+        self._secrets = secrets
         self._url = url
         self._timeout = timeout
         self._connection: AsyncConnection[TupleRow] | None = None
@@ -195,8 +192,8 @@ def _hang_up(connection: AsyncConnection[TupleRow]) -> None:
 
 
 def _secrets(url: str) -> tuple[str, ...]:
+    # Loaded here and not with the module: it takes a tenth of a second, which only those should pay who share a limit.
     try:
-        # Takes a tenth of a second, which only those should pay who share a limit.
         from psycopg import ProgrammingError
         from psycopg.conninfo import conninfo_to_dict
     except ImportError:

@@ -40,7 +40,7 @@ class RedisShared:
             store, which may have lost it. ``"go"`` does not wait; only for when nobody has sent for that long.
 
     Raises:
-        ConfigurationError: An argument is wrong.
+        ConfigurationError: An argument is wrong, or redis-py is not installed.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class RedisShared:
         if not isinstance(prefix, str) or not prefix or "{" in prefix:
             raise ConfigurationError(f"prefix must be text without '{{' that is not empty, got {prefix!r}")
         check_store(first_use, timeout)
+        _client(url)  # what is wrong with it, or missing, is told here and not by the first call
         self._url = url
         self.prefix = prefix
         self.timeout = float(timeout)
@@ -60,11 +61,7 @@ class RedisShared:
         return f"RedisShared({_where(self._url)!r}, prefix={self.prefix!r})"
 
     def connect(self) -> RedisConnection:
-        """A connection that is not opened yet.
-
-        Raises:
-            ConfigurationError: The driver is not installed.
-        """
+        """A connection that is not opened yet."""
         return RedisConnection(self._url, self.prefix, self.timeout)
 
 
@@ -125,8 +122,8 @@ class RedisConnection:
 
 
 def _client(url: str) -> Redis:
+    # Loaded here and not with the module: it takes half a second, which only those should pay who share a limit.
     try:
-        # Takes half a second, which only those should pay who share a limit.
         from redis.asyncio import Redis
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff

@@ -228,15 +228,6 @@ async def test_processes_with_different_limits_are_told(sim: Simulator, server: 
     assert sim.arrivals("add") == 1
 
 
-async def test_a_driver_that_is_missing_is_told_by_the_first_call(
-    sim: Simulator, redis: RedisServer, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "redis.asyncio", None)
-    (client,) = crowd(redis.store(), 1)
-    with pytest.raises(ConfigurationError, match=r"ozonetel-async\[redis\]"):
-        await add(client)
-
-
 # -- the bearer token -------------------------------------------------------------------------------------------------
 
 TOKENS = pytest.mark.parametrize("sim_options", [{"auth_mode": "TOKEN_AUTH", "limits": {"add": 100}}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -317,16 +318,28 @@ async def test_a_server_that_does_not_wait_for_the_disk_does_for_a_turn(postgres
         (lambda: RedisShared("redis://localhost", timeout=0), "timeout"),
         (lambda: RedisShared("redis://localhost", first_use="now"), "first_use"),  # type: ignore[arg-type]
         (lambda: RedisShared("redis://localhost", prefix="{x}"), "prefix"),
-        (lambda: RedisShared("redis://:secret-word@localhost/?db=x").connect(), "redis-py"),
+        (lambda: RedisShared("redis://:secret-word@localhost/?db=x"), "redis-py"),
         (lambda: PostgresShared(" "), "postgresql://"),
         (lambda: PostgresShared("postgresql://localhost", timeout=float("inf")), "timeout"),
-        (lambda: PostgresShared("postgresql://:secret-word@localhost?x=1").connect(), "libpq"),
+        (lambda: PostgresShared("postgresql://:secret-word@localhost?x=1"), "libpq"),
     ],
 )
 def test_settings_that_cannot_work_are_told(make: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message) as caught:
         make()
     assert "secret-word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "driver", "url"), [(RedisShared, "redis", "redis://x"), (PostgresShared, "psycopg", "postgresql://x")]
+)
+def test_a_driver_that_is_missing_is_told_by_the_store(
+    kind: type[RedisShared | PostgresShared], driver: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [driver, *(name for name in sys.modules if name.startswith(f"{driver}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigurationError, match=r"ozonetel-async\[(redis|postgres)\]"):
+        kind(url)
 
 
 def test_a_store_shows_no_password() -> None:
