@@ -1,6 +1,6 @@
 """Several processes of one account that share its limit through Redis or PostgreSQL, against an exact server.
 
-``python benchmarks/shared.py [--store redis|postgres] [--seconds 60] [--faults] [--only NAME]``
+``python benchmarks/shared.py [--store redis|postgres] [--seconds 60] [--faults | --tokens] [--only NAME]``
 
 The simulator, in a process of its own, judges by an exact sliding window and delays each request and each answer by
 0.01 to 0.1 s. Four processes with a client each add leads as fast as they may, through a private server on a free
@@ -10,7 +10,8 @@ loopback port. Per run: refusals, the worst window at the server, the use of wha
 
 the largest and the smallest share of a process in the middle of the run, and turns with the store per grant. With
 ``--faults``: what happens when the server, the network, a clock or a client fails; then also the longest time without
-an arrival after it. The exit status is 1 when a run had a refusal.
+an arrival after it. With ``--tokens``: one bearer token for all, which the service ends every 3 s. The exit status is 1
+when a run had a refusal.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 
@@ -95,12 +96,24 @@ COMPILER = shutil.which("cc")
 # -- the server, in a process of its own ------------------------------------------------------------------------------
 
 
-async def serve(requests: int) -> None:
-    async with Simulator(window=WINDOW, limits={"add": requests}, latency=(0.01, 0.1)) as sim:
+async def serve(requests: int, auth: str) -> None:
+    mode: Literal["TOKEN_AUTH", "BASIC_AUTH"] = "TOKEN_AUTH" if auth == "token" else "BASIC_AUTH"
+    async with Simulator(window=WINDOW, limits={"add": requests}, latency=(0.01, 0.1), auth_mode=mode) as sim:
         print(json.dumps([sim.base_url, sim.api_key, sim.username]), flush=True)
+
+        async def end_tokens() -> None:
+            while auth == "token":
+                await asyncio.sleep(3)
+                sim.tokens.expire()
+
+        ending = asyncio.create_task(end_tokens())
         await asyncio.to_thread(sys.stdin.read)
+        ending.cancel()
         arrivals = [(record.at, record.headers.get("X-Client", "")) for record in sim.requests("add")]
-        print(json.dumps([sim.refusals("add"), sim.worst_window("add"), arrivals]), flush=True)
+        fetches = [record.at for record in sim.requests("token")]
+        figures = {"refused": sim.refusals("add"), "worst": sim.worst_window("add"), "arrivals": arrivals}
+        figures |= {"fetches": fetches, "fetches_refused": sim.refusals("token"), "added": sim.writes_applied("add")}
+        print(json.dumps(figures), flush=True)
 
 
 # -- a client, in a process of its own --------------------------------------------------------------------------------
@@ -174,6 +187,7 @@ async def run_client(options: dict[str, Any]) -> None:
     )
     client = OzonetelClient(
         *(key, username),
+        auth=options["auth"],
         base_url=url,
         dialer_url=url,
         limits=limits,
@@ -183,13 +197,16 @@ async def run_client(options: dict[str, Any]) -> None:
     )
     ends = time.monotonic() + options["seconds"]
     errors: Counter[str] = Counter()
+    added = 0
 
     async def work() -> None:
+        nonlocal added
         while (left := ends - time.monotonic()) > 0:
             try:
                 patience = random.uniform(0, 3 * WINDOW) if random.random() < options.get("cancelled", 0.0) else left
                 async with asyncio.timeout(min(left, patience)):
                     await client.add_lead("Diwali", Lead("919812345678"))
+                    added += 1
             except TimeoutError:
                 errors["cancelled"] += 1
             except OzonetelError as error:
@@ -207,7 +224,13 @@ async def run_client(options: dict[str, Any]) -> None:
     await blocker
     await client.close()
     await session.close()
-    figures = {"turns": watched.turns, "granted": watched.granted, "trips": trips, "errors": dict(errors)}
+    figures = {
+        "turns": watched.turns,
+        "granted": watched.granted,
+        "trips": trips,
+        "errors": dict(errors),
+        "added": added,
+    }
     print(json.dumps(figures), flush=True)
 
 
@@ -278,8 +301,7 @@ class Case:
     happens: Callable[[World], Awaitable[None]] | None = None
     options: Callable[[int], dict[str, Any]] = lambda _: {}
     only: str = ""
-    dying: int = 0
-    at: float = 0.0
+    auth: str = "basic"
 
 
 @asynccontextmanager
@@ -305,19 +327,19 @@ async def run(case: Case, kind: type[Server]) -> bool:
     await world.proxy.start()
     url = server.url.replace(str(server.port), str(world.proxy.port))
     try:
-        async with child("--serve", str(case.requests)) as service:
+        async with child("--serve", str(case.requests), "--auth", case.auth) as service:
             assert service.stdout is not None
             assert service.stdin is not None
             where = json.loads(await service.stdout.readline())
             results = await run_clients(case, world, url, where)
             service.stdin.close()
-            refused, worst, arrivals = json.loads(await service.stdout.readline())
+            figures = json.loads(await service.stdout.readline())
     finally:
         await world.proxy.close()
         for one in (server, *world.spares):
             one.close()
-    report(case, kind, results, refused, worst, arrivals)
-    return not refused
+    report(case, kind, results, figures)
+    return not figures["refused"]
 
 
 def shift_clock(server: Server) -> Path:
@@ -336,7 +358,8 @@ async def run_clients(case: Case, world: World, url: str, where: list[str]) -> l
     async with AsyncClients() as clients:
         for number in range(4):
             options = {"store": url, "service": where, "requests": case.requests, "seconds": case.seconds}
-            options |= {"tasks": tasks, "name": f"client-{number}", **case.options(number)}
+            options |= {"tasks": tasks, "name": f"client-{number}", "auth": case.auth}
+            options |= case.options(number)
             world.clients.append(await clients.start(options))
         happening = asyncio.ensure_future(case.happens(world)) if case.happens else None
         results = [await clients.result(process) for process in world.clients]
@@ -373,9 +396,8 @@ class AsyncClients:
         return json.loads(line) if line else None
 
 
-def report(
-    case: Case, kind: type[Server], results: list[dict[str, Any]], refused: int, worst: int, arrivals: list[Any]
-) -> None:
+def report(case: Case, kind: type[Server], results: list[dict[str, Any]], figures: dict[str, Any]) -> None:
+    arrivals = figures["arrivals"]
     times = sorted(at for at, _ in arrivals)
     trip = statistics.fmean(trip for result in results for trip in result["trips"])
     limit = case.requests
@@ -387,12 +409,21 @@ def report(
     errors = sum((Counter(result["errors"]) for result in results), Counter())
     errors.pop("cancelled", None)
     print(
-        f"{kind.name:9} {case.name:34} N={limit:<4} refused {refused:3} of {len(times):5}  worst window {worst:4}  "
+        f"{kind.name:9} {case.name:34} N={limit:<4} refused {figures['refused']:3} of {len(times):5}  "
+        f"worst window {figures['worst']:4}  "
         f"use {use:.3f}  shares {max(shares.values())}/{min(shares.values())} "
         f"x{max(shares.values()) / min(shares.values()):.2f}  turns/grant {turns / max(granted, 1):.2f}  "
         f"round trip {trip:.3f} s  longest gap {gap:.2f} s" + (f"  {dict(errors)}" if errors else ""),
         flush=True,
     )
+    if case.auth == "token":
+        fetches = figures["fetches"]
+        apart = min((b - a for a, b in pairwise(fetches)), default=0.0)
+        print(
+            f"          {len(fetches)} tokens fetched, {figures['fetches_refused']} refused, {apart:.2f} s apart or more; "
+            f"{figures['added']} leads added at the service, {sum(result['added'] for result in results)} told so",
+            flush=True,
+        )
 
 
 # -- what happens -----------------------------------------------------------------------------------------------------
@@ -489,6 +520,7 @@ def clock_set(seconds: int) -> Callable[[World], Awaitable[None]]:
 
 
 LOADS = (Case("load", 5), Case("load", 100))
+TOKENS = (Case("tokens ended from outside", seconds=26, auth="token"),)
 FAULTS = (
     Case("killed twice", happens=killed_twice, seconds=25),
     Case("away 3 s, then empty", happens=away_then_empty, seconds=22),
@@ -512,13 +544,13 @@ async def main(options: argparse.Namespace) -> bool:
     for name, kind in kinds.items():
         if options.store not in (name, "both"):
             continue
-        for case in FAULTS if options.faults else LOADS:
+        for case in FAULTS if options.faults else TOKENS if options.tokens else LOADS:
             if case.only not in ("", name) or options.only not in case.name:
                 continue
             if case.name.startswith("clock") and COMPILER is None:
                 print(f"{name:9} {case.name}: left out, needs a C compiler")
                 continue
-            if not options.faults:
+            if case in LOADS:
                 case.seconds = options.seconds
             good &= await run(case, kind)
     return good
@@ -529,12 +561,14 @@ def start() -> None:
     parser.add_argument("--store", choices=("redis", "postgres", "both"), default="both")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--faults", action="store_true")
+    parser.add_argument("--tokens", action="store_true", help="one bearer token for all, which somebody else ends")
     parser.add_argument("--only", default="", help="part of a fault's name")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--auth", default="basic", help=argparse.SUPPRESS)
     parser.add_argument("--client", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        asyncio.run(serve(options.serve))
+        asyncio.run(serve(options.serve, options.auth))
     elif options.client:
         asyncio.run(run_client(json.loads(options.client)))
     elif not asyncio.run(main(options)):

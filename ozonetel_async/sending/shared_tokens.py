@@ -45,8 +45,8 @@ class SharedTokens(TokenHolder):
         watch: told when the store goes and comes back.
     """
 
-    # That of another process, which may have ended as well, and then a new one.
-    worth_trying = 2
+    # Each may be one that another process fetched and that has ended as well while the request waited for its turn.
+    worth_trying = 5
 
     def __init__(
         self,
