@@ -420,8 +420,7 @@ def report(case: Case, kind: type[Server], results: list[dict[str, Any]], figure
         fetches = figures["fetches"]
         apart = min((b - a for a, b in pairwise(fetches)), default=0.0)
         print(
-            f"          {len(fetches)} tokens fetched, {figures['fetches_refused']} refused, {apart:.2f} s apart or more\n"
-            "          "
+            f"{len(fetches)} tokens fetched, {figures['fetches_refused']} refused, {apart:.2f} s apart or more; "
             f"{figures['added']} leads added at the service, {sum(result['added'] for result in results)} told so",
             flush=True,
         )

@@ -269,6 +269,31 @@ def test_a_cancelled_caller_leaves_the_line() -> None:
     run(main())
 
 
+def test_what_is_granted_to_callers_that_have_gone_comes_back_at_once() -> None:
+    async def main() -> None:
+        store, starts = MemoryStore(latency=lambda: 0.1), list[float]()
+        async with processes(store, 2) as (one, other):
+            tasks = [asyncio.create_task(one.acquire()) for _ in range(5)]
+            await asyncio.sleep(0.15)  # the store has granted, and its answer is on its way
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*(take(other, starts) for _ in range(5)))
+            assert starts[-1] < 1.0
+
+    run(main())
+
+
+def test_one_warning_tells_of_all_queues(caplog: pytest.LogCaptureFixture) -> None:
+    watch = StoreWatch()
+    for _ in range(2):
+        watch.gone("add", "no answer")
+        watch.gone("bulk", "no answer")
+    watch.back("add")
+    watch.back("bulk")
+    watch.back("bulk")
+    assert ["away" in record.message for record in caplog.records] == [True, False]
+
+
 def test_a_process_tells_of_its_requests_under_way_after_a_loss() -> None:
     async def main() -> None:
         store = MemoryStore()
