@@ -277,6 +277,7 @@ def test_what_is_granted_to_callers_that_have_gone_comes_back_at_once() -> None:
             await asyncio.sleep(0.15)  # the store has granted, and its answer is on its way
             for task in tasks:
                 task.cancel()
+            await asyncio.sleep(0.5)
             await asyncio.gather(*(take(other, starts) for _ in range(5)))
             assert starts[-1] < 1.0
 
