@@ -375,6 +375,14 @@ def test_a_failed_job_or_counts_that_do_not_add_up_are_no_success(
         assert said.rpartition("said: ")[2] in json.dumps(told, ensure_ascii=False)
 
 
+def test_a_start_that_fails_leaves_no_lock_behind(leads: str, tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "notes.txt").write_text("no journal\n" * 1_000)
+    before = {path.name for path in tmp_path.iterdir()}
+    for name in ("notes.txt", leads):
+        assert main(["upload", leads, "-c", "x", "--simulate", "--journal", name, "-q"]) == Exit.USAGE
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
 def test_a_journal_is_not_overwritten(leads: str, simulator: Simulator, tmp_path: Path, capsys: Output) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "x.journal")
     (tmp_path / "hard.csv").hardlink_to(tmp_path / "leads.csv")
