@@ -66,10 +66,8 @@ class Credentials:
 
     def __init__(self, api_key: str, username: str) -> None:
         for name, value in (("api_key", api_key), ("username", username)):
-            _require(
-                isinstance(value, str) and bool(value.strip()),
-                f"{name}: expected text that is not empty, got {_shape(value)}; pass it or set OZONETEL_{name.upper()}",
-            )
+            _require(isinstance(value, str), f"{name}: expected text, got {_shape(value)}")
+            _require(bool(value.strip()), f"{name} is missing: set OZONETEL_{name.upper()} or pass {name}=")
             _require(
                 value == value.strip() and value.isprintable() and value.isascii(),
                 f"{name}: expected printable ASCII without blanks at its ends, got {len(value)} characters with others "
@@ -175,6 +173,8 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         rate_attempts: attempts against refusals for the rate before ``RateLimitedError``.
         backoff: seconds before the second attempt to connect; doubles each time, with jitter.
         max_backoff: the most seconds between two attempts to connect.
+        outage: seconds for which an upload, once the service has answered it, goes on trying to reach a service that
+            cannot be reached any more; single calls end after ``connect_attempts``.
         max_retry_after: the longest wait in seconds that a refusal may ask for; a longer one ends the call at once
             with ``RateLimitedError``, since coming back earlier would only be refused again.
     """
@@ -183,6 +183,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     rate_attempts: int = 10
     backoff: float = 0.5
     max_backoff: float = 30.0
+    outage: float = 900.0
     max_retry_after: float = 120.0
 
     def __post_init__(self) -> None:
@@ -190,6 +191,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         _require_count("RetryPolicy.rate_attempts", self.rate_attempts)
         _require_seconds("RetryPolicy.backoff", self.backoff, zero=True)
         _require_seconds("RetryPolicy.max_backoff", self.max_backoff, zero=True)
+        _require_seconds("RetryPolicy.outage", self.outage, zero=True)
         _require_seconds("RetryPolicy.max_retry_after", self.max_retry_after)
 
 
@@ -305,6 +307,33 @@ def check_url(name: str, url: str) -> str:
         f"{name}: expected https, got plain http to {host!r}; the API key would travel in clear text",
     )
     return url.rstrip("/")
+
+
+def check_proxy(name: str, url: str) -> str:
+    """Return the URL of a proxy as it came; it may hold a password, so no message repeats it."""
+    _require(isinstance(url, str), f"{name}: expected a URL, got {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    _require(good, f"{name}: expected http://host:port, got {len(url)} characters of another form")
+    return url
+
+
+def environment_proxy(url: str) -> str | None:
+    """The proxy that ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` name for a URL.
+
+    In lower case as well. None for a loopback address.
+    """
+    # Loads an HTTP client, which only those who make a client of ours need; aiohttp loads it as well.
+    from urllib.request import getproxies_environment, proxy_bypass
+
+    parts = urlsplit(url)
+    if _is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies_environment()
+    return proxies.get(parts.scheme) or proxies.get("all")
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,11 +4,13 @@
 
     OzonetelError                     .outcome  .endpoint  .message  .raw
     ├── ConfigurationError            not_sent  a setting or an argument is wrong
+    ├── InputError                    not_sent  a file of leads cannot be read
     ├── InvalidLeadError              not_sent  .field .reason .row   a lead that the service would not take
     ├── QueueFullError                not_sent  .retry_after   too many callers wait already
     ├── QueueTimeoutError             not_sent  .retry_after   the wait for a free slot is longer than max_wait
     │   └── SharedLimitUnavailableError         .retry_after   the store that shares the limit is away, or holds
     ├── ConnectError                  not_sent  the request never left
+    │   └── CertificateError          not_sent  the server's certificate is not trusted
     ├── JournalError                  not_sent  the journal is in use, damaged, full, or belongs to another upload
     ├── CallbackError                 not_sent  a callback, or the file it points to, cannot be read
     ├── DownloadError                 not_sent  .state   the file behind a callback's link could not be had
@@ -36,10 +38,12 @@ __all__ = [
     "CallbackError",
     "CallbackTimeoutError",
     "CampaignError",
+    "CertificateError",
     "ConfigurationError",
     "ConnectError",
     "DownloadError",
     "DownloadState",
+    "InputError",
     "InvalidLeadError",
     "JournalError",
     "LeadRejectedError",
@@ -91,6 +95,13 @@ def _rebuild(cls: type[OzonetelError], args: tuple[object, ...], state: dict[str
 
 class ConfigurationError(OzonetelError):
     """A setting or an argument is wrong; nothing was sent."""
+
+
+class InputError(OzonetelError):
+    """A file of leads cannot be read: missing, not text, with broken quotes or an unusable header.
+
+    In the middle of an upload or a schedule it is not raised; the report's ``stopped_by`` tells it, with the line.
+    """
 
 
 class InvalidLeadError(OzonetelError):
@@ -149,6 +160,14 @@ class ConnectError(OzonetelError):
     """No connection to the service; the request never left."""
 
 
+class CertificateError(ConnectError):
+    """The server's certificate is not trusted; the request never left, and is not tried again.
+
+    The message says what is wrong with the certificate. For an authority of your own, such as a proxy's, pass
+    ``ssl=`` to the client.
+    """
+
+
 class JournalError(OzonetelError):
     """The journal cannot be used: in use by another process, damaged, on a full disk, or of another upload."""
 
@@ -179,7 +198,7 @@ class AuthenticationError(OzonetelError):
     """The service does not accept the key, the user name or the token.
 
     Attributes:
-        forbidden: whether nothing but HTTP 403 said so, which may as well be a firewall that dislikes this one request.
+        forbidden: whether nothing but HTTP 403 said so, which may as well be a firewall.
     """
 
     outcome: ClassVar[Outcome] = "refused"

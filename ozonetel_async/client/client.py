@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
+
+from msgspec.structs import replace
 
 from ..config import (
     DEFAULT_TIMEZONE,
@@ -17,6 +20,8 @@ from ..config import (
     Limits,
     RetryPolicy,
     Timeouts,
+    check_proxy,
+    environment_proxy,
     from_env,
     timezone_named,
 )
@@ -47,6 +52,8 @@ from .legacy import LegacyClient
 from .schedule import OnResult, schedule_rows
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import aiohttp
 
     from ..callbacks.results import ExportResult
@@ -54,6 +61,8 @@ if TYPE_CHECKING:
     from .dial_status import Expecting
 
 __all__ = ["OzonetelClient", "QueueFigures"]
+
+_log = logging.getLogger("ozonetel_async")
 
 
 class QueueFigures(Protocol):
@@ -99,10 +108,13 @@ class OzonetelClient:
         dialer_url: host of the dial-status endpoint; default ``OZONETEL_DIALER_URL``, else the domestic host.
         timezone: IANA name of the zone in which the service reads dates.
         timeouts, limits, retry, dialect: see ``config``.
-        session: an ``aiohttp.ClientSession`` of your own (proxy, TLS settings, connection limits); it stays open. The
+        session: an ``aiohttp.ClientSession`` of your own (connection limits, name lookup); it stays open. The
             deprecated GET endpoints do not use it.
         max_wait: most seconds for which a call with one request may wait for its place in the rate limit, unless the
             call says otherwise; None waits as long as it takes. Uploads and schedules always do.
+        proxy: URL of an HTTP proxy for requests and downloads, such as ``"http://proxy.example:3128"``, with user name
+            and password where it needs them. The environment's ``HTTPS_PROXY`` is not used, and a warning says so.
+        ssl: TLS settings for requests and downloads, such as further authorities.
         link_policy: what may be fetched of the links that callbacks bring; default: the documented host, over https.
         shared: a ``RedisShared`` or ``PostgresShared`` through which all processes of the account keep one limit and
             use one bearer token; default: the limit is this client's alone.
@@ -126,6 +138,8 @@ class OzonetelClient:
         dialect: Dialect | None = None,
         session: aiohttp.ClientSession | None = None,
         max_wait: float | None = None,
+        proxy: str | None = None,
+        ssl: SSLContext | None = None,
         link_policy: LinkPolicy | None = None,
         shared: SharedStore | None = None,
     ) -> None:
@@ -143,12 +157,19 @@ class OzonetelClient:
         )
         check_queue_options(0, max_wait)
         self._max_wait = max_wait
-        self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session), shared)
-        self._link_policy = link_policy
+        if proxy is not None:
+            proxy = check_proxy("proxy", proxy)
+        elif session is None and environment_proxy(base) is not None:
+            _log.warning("HTTPS_PROXY is set and not used; pass proxy= to send requests through it")
+        self._dispatcher = Dispatcher(
+            self._config, Transport(self._config.timeouts, session, proxy=proxy, tls=ssl), shared
+        )
+        self._link_policy = _link_policy(link_policy, proxy, ssl)
         self.queues: Mapping[QueueName, QueueFigures] = MappingProxyType(self._dispatcher.queues)
         self.legacy: LegacyClient = LegacyClient(self._config, self._dispatcher, max_wait)
 
     async def __aenter__(self) -> Self:
+        self._dispatcher.bind()
         return self
 
     async def __aexit__(
@@ -252,7 +273,7 @@ class OzonetelClient:
         is_delete: bool | None = None,
         callback_url: str | None = None,
         queue_priority: int = -1,
-        in_flight: int | None = None,
+        concurrency: int | None = None,
         journal: str | PathLike[str] | None = None,
         callback_timeout: float | None = None,
         on_progress: Callable[[UploadReport], object] | None = None,
@@ -264,7 +285,8 @@ class OzonetelClient:
 
         Rows are pulled as they are needed, so memory does not grow with the input. A bad row is reported and left
         out; a request whose fate nobody can know is reported too. What every further request would meet as well
-        (bad credentials, an unknown campaign, no connection) ends the upload early: see ``report.stopped_by``.
+        (bad credentials, an unknown campaign, no connection) ends the upload early, as does a file that breaks off: see
+        ``report.stopped_by``. A service that cannot be reached any more is waited for: ``RetryPolicy.outage``.
 
         Args:
             leads: leads, mappings with the service's column names, sequences with ``columns``, or ``read_csv(…)``; an
@@ -273,7 +295,7 @@ class OzonetelClient:
                 one, else the first mapping's keys, else the fields that the leads use.
             action, check_duplicate, is_delete, callback_url: as for ``add_batch``.
             queue_priority: place in the bulk queue; below 0, single batches overtake the upload.
-            in_flight: requests under way at a time; default: as many as the limit lets start at once.
+            concurrency: requests under way at a time; default: as many as the limit lets start at once.
             journal: path of a file that makes the upload durable: after a crash, the same call with the same input
                 continues it. Batches accepted by then are skipped, batches not sent are sent, and those whose answer
                 was cut off follow ``on_unknown``. With ``callback_url``, each batch gets a callback URL of its own: a
@@ -282,7 +304,8 @@ class OzonetelClient:
             callback_timeout: seconds to wait for the callbacks after the last answer, and then fetch the lists of the
                 rows that the service did not add: ``report.failed_rows()``. Needs ``journal`` and ``callback_url``.
                 None does not wait.
-            on_progress: called with the live report before the first row and whenever a batch's fate is known.
+            on_progress: called with the live report before the first row, whenever a batch's fate is known, and when
+                the upload has to wait: ``report.waiting_for`` says for what.
             stop: set it to end the upload early: what is on the wire is finished, nothing more is begun, and callbacks
                 are waited for no longer.
             on_unknown: ``"hold"`` reports batches without a trustworthy answer and leaves them alone. ``"resend"``
@@ -296,13 +319,13 @@ class OzonetelClient:
             ConfigurationError: an argument is wrong; nothing was sent.
             JournalError: the journal is in use, damaged, of another upload or of an input that has changed; nothing was
                 sent.
-            Exception: whatever ``leads`` itself raises, after the rows taken from it were sent.
+            Exception: whatever ``leads`` itself raises, ``InputError`` aside, after the rows taken from it were sent.
             asyncio.CancelledError: the report passed to ``on_progress`` is final then as well.
         """
         options = UploadOptions(
             on_unknown=on_unknown,
             queue_priority=queue_priority,
-            in_flight=in_flight,
+            concurrency=concurrency,
             on_progress=on_progress,
             rejects=rejects,
             journal=journal,
@@ -349,7 +372,8 @@ class OzonetelClient:
                 not sent.
 
         Returns:
-            One result per row, in their order.
+            One result per row, in their order; ``stopped_by`` says what ended the run early, such as a file that breaks
+            off.
         """
         params = schedule_params(check_duplicate)
         chunker = self._chunker("schedule", columns, leads)
@@ -476,6 +500,16 @@ class OzonetelClient:
     def _chunker(self, layout: Layout, columns: Sequence[str] | None, leads: Rows) -> ChunkerMaker:
         row_limit = self._dispatcher.endpoints[layout].rows
         return chunker_maker(self._config, layout, row_limit, columns, leads, datetime.now(self._config.timezone))
+
+
+def _link_policy(given: LinkPolicy | None, proxy: str | None, ssl: SSLContext | None) -> LinkPolicy | None:
+    """What downloads need to know, with the client's proxy and TLS settings where the policy has none."""
+    if proxy is None and ssl is None:
+        return given
+    from ..downloads.links import LinkPolicy
+
+    policy = given or LinkPolicy()
+    return replace(policy, proxy=policy.proxy or proxy, ssl=policy.ssl or ssl)
 
 
 async def _take_at_most(leads: Rows, limit: int) -> list[Row]:

@@ -207,10 +207,13 @@ BEGIN
         ELSIF bearer.owner <> '' THEN
             state := 'wait';
             wait := bearer.owned - now;
-        ELSIF bearer.token <> '' AND now < bearer.renew THEN
+        ELSIF now < bearer.renew AND bearer.token <> '' AND now < bearer.dies THEN
             state := 'token';
             token := bearer.token;
             generation := bearer.generation;
+            wait := least(bearer.renew, bearer.dies) - now;
+        ELSIF now < bearer.renew THEN
+            state := 'wait';
             wait := bearer.renew - now;
         ELSIF cardinality(bearer.fetches) < ask.fetches THEN
             bearer.generation := bearer.generation + 1;
@@ -230,7 +233,10 @@ BEGIN
             wait := bearer.fetches[1] + ask.per - now;
         END IF;
     ELSIF ask.action = 'drop' THEN
-        IF bearer.token = ask.token THEN bearer.token := ''; END IF;
+        IF bearer.token = ask.token THEN
+            bearer.token := '';
+            bearer.renew := 0;
+        END IF;
     ELSIF bearer.owner = ask.process AND bearer.generation = ask.generation THEN
         bearer.owner := '';
         IF ask.action = 'put' THEN
@@ -238,7 +244,7 @@ BEGIN
             bearer.renew := now + ask.renew;
             bearer.dies := now + ask.life;
         ELSE
-            bearer.renew := least(bearer.dies, now + ask.renew);
+            bearer.renew := now + ask.renew;
             IF ask.unsent THEN bearer.fetches := bearer.fetches[:cardinality(bearer.fetches) - 1]; END IF;
         END IF;
     END IF;

@@ -30,7 +30,9 @@ if ask.action == 'get' then
         owned = now + ask.lease
         answer = {'fetch', '', generation, ask.lease}
     elseif owner ~= '' then answer = {'wait', '', 0, owned - now}
-    elseif token ~= '' and now < renew then answer = {'token', token, generation, renew - now}
+    elseif now < renew and token ~= '' and now < dies then
+        answer = {'token', token, generation, math.min(renew, dies) - now}
+    elseif now < renew then answer = {'wait', '', 0, renew - now}
     elseif used < ask.fetches then
         generation, owner, owned = generation + 1, ask.process, now + ask.lease
         redis.call('ZADD', fetches, now, generation)
@@ -40,12 +42,12 @@ if ask.action == 'get' then
         answer = {'spent', '', 0, tonumber(redis.call('ZRANGE', fetches, 0, 0, 'WITHSCORES')[2]) + ask.per - now}
     end
 elseif ask.action == 'drop' then
-    if token == ask.token then token = '' end
+    if token == ask.token then token, renew = '', 0 end
 elseif owner == ask.process and generation == ask.generation then
     owner = ''
     if ask.action == 'put' then token, renew, dies = ask.token, now + ask.renew, now + ask.life
     else
-        renew = math.min(dies, now + ask.renew)
+        renew = now + ask.renew
         if ask.unsent then redis.call('ZREM', fetches, generation) end
     end
 end

@@ -10,7 +10,7 @@ from os import PathLike
 from ..errors import ConfigurationError
 from ..models import InvalidRow, Lead, Row
 
-__all__ = ["Rejects", "is_same_file"]
+__all__ = ["Rejects", "is_same_file", "open_private"]
 
 
 class Rejects:
@@ -33,7 +33,9 @@ class Rejects:
             raise ConfigurationError("rejects: this is the input itself; name another file")
         try:
             # backslashreplace: half a surrogate pair is a common reason for being in here, and UTF-8 cannot hold it.
-            self._file = open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: SIM115
+            self._file = open(  # noqa: SIM115
+                path, "w", encoding="utf-8", errors="backslashreplace", newline="", opener=open_private
+            )
         except OSError as error:
             raise ConfigurationError(f"rejects: cannot write the file: {error.strerror}") from None
         self._writer = csv.writer(self._file)
@@ -48,6 +50,11 @@ class Rejects:
         self._file.close()
 
 
+def open_private(path: str, flags: int) -> int:
+    """An opener for files that hold phone numbers: a new one is its owner's alone, one that is there keeps its mode."""
+    return os.open(path, flags, 0o600)
+
+
 def is_same_file(source: str | PathLike[str], path: str | PathLike[str]) -> bool:
     """Whether two names are one file's, or would be if it were there."""
     try:
@@ -56,18 +63,22 @@ def is_same_file(source: str | PathLike[str], path: str | PathLike[str]) -> bool
         return os.path.realpath(source) == os.path.realpath(path)
 
 
-def _cells(row: Row) -> Iterable[object]:
+def _cells(row: Row) -> list[object]:
     """The cells of a row that may be wrong in any way."""
-    cells: Iterable[object]
+    try:
+        return [_cell(cell) for cell in _raw_cells(row)]
+    except Exception:
+        return [type(row).__name__]  # a mapping that fails when it is looked at
+
+
+def _raw_cells(row: Row) -> Iterable[object]:
     if isinstance(row, Lead):
         extra: object = row.extra
         more = extra.values() if isinstance(extra, Mapping) else () if extra is None else (extra,)
-        cells = (row.phone_number, row.name, row.priority, row.expiry, row.agent_id, row.skill, *more)
-    elif isinstance(row, Mapping):
-        cells = row.values()
-    else:
-        cells = row if isinstance(row, list | tuple) else (type(row).__name__,)
-    return map(_cell, cells)
+        return (row.phone_number, row.name, row.priority, row.expiry, row.agent_id, row.skill, *more)
+    if isinstance(row, Mapping):
+        return row.values()
+    return row if isinstance(row, list | tuple) else (type(row).__name__,)
 
 
 def _cell(cell: object) -> object:

@@ -136,8 +136,8 @@ class BearerAsk(Struct, frozen=True):
         per: ``get``: length of the window.
         generation: ``put``, ``fail``: the fetch.
         token: ``put``, ``drop``: the token, sealed.
-        renew: ``put``: how long the token is handed out. ``fail``: how long the present token goes on being handed
-            out, if it lives.
+        renew: ``put``: how long the token is handed out. ``fail``: how long nobody is to fetch; the present token is
+            handed out meanwhile, if it lives.
         life: ``put``: how long the token lives.
         unsent: ``fail``: the fetch never left and does not count.
     """
@@ -160,8 +160,8 @@ class BearerTurn(Struct, frozen=True, array_like=True):
 
     Attributes:
         state: ``"token"``: use ``token`` for ``wait``; ``"fetch"``: fetch a new one as ``generation``; ``"wait"``:
-            another process fetches; ``"spent"``: no fetch is left in this window for another ``wait``; ``"done"``:
-            ``put``, ``fail`` or ``drop`` was applied, or came too late.
+            another process fetches, or nobody is to fetch; ``"spent"``: no fetch is left in this window for another
+            ``wait``; ``"done"``: ``put``, ``fail`` or ``drop`` was applied, or came too late.
         token: The token, sealed.
         generation: The fetch.
         wait: A duration, see ``state``.

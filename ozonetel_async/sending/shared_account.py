@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from ..config import ClientConfig
+from ..errors import OutcomeUnknownError
 from ..protocol.endpoints import QueueName
 from .shared import SharedStore, account_key
-from .shared_tokens import SharedTokens
+from .shared_tokens import SharedTokenStore
 from .shared_window import SharedWindow, StoreWatch
 from .window import LocalWindow
 
 __all__ = ["SharedAccount"]
+
+Fetch: TypeAlias = Callable[[Callable[[bool], None]], Awaitable[str]]
 
 
 class SharedAccount:
@@ -29,6 +33,7 @@ class SharedAccount:
         self._key = account_key(config.credentials.username, config.base_url)
         self._watch = StoreWatch()
         self._windows: list[SharedWindow] = []
+        self._tokens: SharedTokenStore | None = None
 
     def window(self, name: QueueName) -> SharedWindow:
         """The tokens of one endpoint."""
@@ -47,19 +52,34 @@ class SharedAccount:
         self._windows.append(window)
         return window
 
-    def tokens(self, fetch: Callable[[], Awaitable[str]]) -> SharedTokens:
-        """The account's bearer token."""
-        return SharedTokens(
-            fetch,
+    def token_store(self) -> SharedTokenStore:
+        """Where the account's bearer token lives."""
+        config = self._config
+        self._tokens = SharedTokenStore(
             store=self._store,
             key=f"{self._key}:token",
-            secret=self._config.credentials.reveal(),
-            limit=self._config.limits.token,
-            timeout=self._config.timeouts.total,
-            transit_margin=self._config.limits.transit_margin,
+            secret=config.credentials.reveal(),
+            limit=config.limits.token,
+            lease=config.timeouts.total + config.limits.transit_margin,
             watch=self._watch,
         )
+        return self._tokens
+
+    def bounded(self, fetch: Fetch) -> Fetch:
+        """A fetch of a token that ends before the store lets another process fetch one."""
+        seconds = self._config.timeouts.total
+
+        async def bounded_fetch(leaving: Callable[[bool], None]) -> str:
+            try:
+                async with asyncio.timeout(seconds):
+                    return await fetch(leaving)
+            except TimeoutError:
+                raise OutcomeUnknownError(f"no token within {seconds:g} s", endpoint="token") from None
+
+        return bounded_fetch
 
     async def close(self) -> None:
         """Give back what is in hand, and close the connections; the queues are closed already."""
         await asyncio.gather(*(window.finish() for window in self._windows))
+        if self._tokens is not None:
+            await self._tokens.close()

@@ -11,19 +11,18 @@ import asyncio
 import binascii
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import sha256, shake_256
 from secrets import token_bytes, token_hex
 from typing import Any, Final
 
 from ..config import RateLimit
-from ..errors import ConnectError, OzonetelError, QueueTimeoutError, SharedLimitUnavailableError
-from .bearer_tokens import RENEW_AGAIN, RENEW_AT, TokenHolder, token_life, without_doubt
+from ..errors import SharedLimitUnavailableError
+from .bearer_tokens import RENEW_AT, TokenLookup
 from .shared import MICROSECONDS, Action, BearerAsk, BearerTurn, SharedStore, StoreConnection
 from .shared_window import StoreWatch
 
-__all__ = ["SharedTokens", "seal", "unseal"]
+__all__ = ["SharedTokenStore", "seal", "unseal"]
 
 _NONCE: Final = 16
 _TAG: Final = 16
@@ -31,152 +30,132 @@ _TAG: Final = 16
 _LOOK_AGAIN: Final = 0.1
 
 
-class SharedTokens(TokenHolder):
-    """The account's current token, shared with other processes.
+class SharedTokenStore:
+    """The account's token in a store that other processes share; a ``TokenStore``.
+
+    Between two looks at the store the last one counts, so that any number of callers make one operation.
 
     Args:
-        fetch: gets a new token from the service; its errors reach every caller of this process that waits for it.
         store: where the token lives.
         key: the token's name there.
         secret: what the token is sealed with; the same in all processes.
         limit: fetches in a window, of all processes together.
-        timeout: most seconds for a fetch, and for waiting until another process or the store allows one.
-        transit_margin: seconds that a fetch without an answer may still be on its way.
+        lease: seconds that a fetch takes at most, and that its request may still be on its way then.
         watch: told when the store goes and comes back.
     """
 
-    # Each may be one that another process fetched and that has ended as well while the request waited for its turn.
-    worth_trying = 5
-
     def __init__(
-        self,
-        fetch: Callable[[], Awaitable[str]],
-        *,
-        store: SharedStore,
-        key: str,
-        secret: str,
-        limit: RateLimit,
-        timeout: float,
-        transit_margin: float,
-        watch: StoreWatch,
+        self, *, store: SharedStore, key: str, secret: str, limit: RateLimit, lease: float, watch: StoreWatch
     ) -> None:
-        super().__init__(fetch)
         self._store = store
         self._key = key
         self._secret = secret
         self._limit = limit
-        self._timeout = timeout
-        self._margin = transit_margin
+        self._lease = lease
         self._watch = watch
         self._process = token_hex(8)
         self._connection: StoreConnection | None = None
-        self._sealed = ""  # the token in hand, as it stands in the store
-        self._refused = ""  # the same of one that the service refused: to be told
+        self._one_at_a_time = asyncio.Lock()
+        self._token: str | None = None
+        self._sealed = ""  # the same, as it stands in the store
+        self._refused = ""  # one that the service refused: to be told
+        self._look_at = 0.0
+        self._fetching = 0  # generation of a fetch of ours
+        self._fetching_since = 0.0
 
-    def drop(self, token: str) -> None:
-        """Forget ``token`` after the service refused it, here and in the store."""
-        if self._token == token:
-            self._refused = self._sealed
-        super().drop(token)
+    async def get(self) -> TokenLookup:
+        """See ``TokenStore.get``."""
+        loop = asyncio.get_running_loop()
+        async with self._one_at_a_time:
+            now = loop.time()
+            if now < self._look_at:
+                return TokenLookup(self._token, wait=self._look_at - now)
+            if self._fetching:
+                return TokenLookup(wait=_LOOK_AGAIN)
+            try:
+                return await self._look(now)
+            except SharedLimitUnavailableError:
+                self._token = None
+                self._look_at = loop.time() + _LOOK_AGAIN
+                return TokenLookup(wait=_LOOK_AGAIN)
+
+    async def _look(self, now: float) -> TokenLookup:
+        self._token = None
+        if self._refused:
+            await self._ask("drop", token=self._refused)
+            self._refused = ""
+        turn = await self._ask(
+            "get", lease=_whole(self._lease), fetches=self._limit.requests, per=_whole(self._limit.per)
+        )
+        if turn.state == "fetch":
+            self._fetching, self._fetching_since = turn.generation, now
+            return TokenLookup(generation=turn.generation)
+        wait = turn.wait / MICROSECONDS
+        if turn.state != "token":
+            wait = wait if turn.state == "spent" else min(wait, _LOOK_AGAIN)
+            self._look_at = now + wait
+            return TokenLookup(wait=wait)
+        token = unseal(turn.token, self._secret)
+        if token is None:
+            # Sealed with another key, which this account does not have any more.
+            self._refused = turn.token
+            return TokenLookup()
+        self._token, self._sealed, self._look_at = token, turn.token, now + wait
+        return TokenLookup(token)
+
+    async def put(self, generation: int, token: str | None, seconds: float) -> None:
+        """See ``TokenStore.put``."""
+        async with self._one_at_a_time:
+            if generation != self._fetching:
+                return
+            since, self._fetching = self._fetching_since, 0
+            with suppress(SharedLimitUnavailableError):  # told by the watch; others go on when the lease ends
+                if token is None:
+                    await self._insist(since, "fail", generation, renew=_whole(seconds), unsent=not seconds)
+                    return
+                left = since + seconds - asyncio.get_running_loop().time()
+                renew = left - seconds * (1 - RENEW_AT)
+                self._token, self._sealed = token, seal(token, self._secret)
+                self._look_at = since + seconds * RENEW_AT
+                await self._insist(since, "put", generation, token=self._sealed, renew=_whole(renew), life=_whole(left))
+
+    async def drop(self, token: str) -> None:
+        """See ``TokenStore.drop``; the store is told before it is asked again."""
+        if token == self._token:
+            self._token, self._refused, self._look_at = None, self._sealed, 0.0
 
     async def close(self) -> None:
-        """Stop a fetch under way and close the connection."""
-        await super().close()
-        if self._connection is not None:
-            await self._connection.close()
+        """Give up a fetch that was stopped, and close the connection."""
+        async with self._one_at_a_time:
+            if self._fetching:
+                with suppress(SharedLimitUnavailableError):  # told by the watch; others go on when the lease ends
+                    await self._ask("fail", generation=self._fetching)
+            if self._connection is not None:
+                await self._connection.close()
 
-    async def _renew(self) -> str:
+    async def _insist(self, since: float, action: Action, generation: int, **fields: Any) -> None:
+        """Make an operation, again and again while the fetch is this process's to end."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._timeout
-        if self._refused:
-            await self._ask(deadline, "drop", token=self._refused)
-            self._refused = ""
-        while True:
-            asked = loop.time()
-            turn = await self._ask(
-                deadline,
-                "get",
-                lease=_whole(self._timeout + self._margin),
-                fetches=self._limit.requests,
-                per=_whole(self._limit.per),
-            )
-            if turn.state == "fetch":
-                return await self._fetch_for_all(turn.generation)
-            if turn.state == "token":
-                token = unseal(turn.token, self._secret)
-                if token is not None:
-                    renew_at = asked + turn.wait / MICROSECONDS
-                    return self._keep(token, turn.token, renew_at, renew_at)
-                # Sealed with another key, which this account does not have any more.
-                await self._ask(deadline, "drop", token=turn.token)
-                continue
-            wait = turn.wait / MICROSECONDS
-            if turn.state == "spent" and asked + wait > deadline:
-                raise QueueTimeoutError(
-                    f"all {self._limit.requests} bearer tokens of this window are fetched; the next one is "
-                    f"{wait:.3g} s away",
-                    retry_after=wait,
-                    endpoint="token",
-                )
-            await asyncio.sleep(wait if turn.state == "spent" else min(wait, _LOOK_AGAIN))
-
-    async def _fetch_for_all(self, generation: int) -> str:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        owned_until = started + self._timeout + self._margin
-        try:
-            async with asyncio.timeout(self._timeout):
-                token = await self._fetch()
-        except TimeoutError:
-            await self._give_up(owned_until, generation, unsent=False)
-            raise ConnectError(f"no token within {self._timeout:g} s", endpoint="token") from None
-        except OzonetelError as error:
-            await self._give_up(owned_until, generation, unsent=error.outcome == "not_sent")
-            raise without_doubt(error) from None
-        except asyncio.CancelledError:
-            await self._give_up(started, generation, unsent=False)
-            raise
-        self._life = token_life(token)
-        sealed = seal(token, self._secret)
-        left = started + self._life - loop.time()
-        with suppress(SharedLimitUnavailableError):  # told to the log; the token is good all the same
-            await self._ask(
-                owned_until,
-                "put",
-                generation=generation,
-                token=sealed,
-                renew=_whole(left - self._life * (1 - RENEW_AT)),
-                life=_whole(left),
-            )
-        return self._keep(token, sealed, started + self._life * RENEW_AT, started + self._life)
-
-    async def _give_up(self, deadline: float, generation: int, *, unsent: bool) -> None:
-        again = self._life * RENEW_AGAIN
-        self._renew_at = asyncio.get_running_loop().time() + again
-        with suppress(SharedLimitUnavailableError):  # told to the log; the others go on when the lease ends
-            await self._ask(deadline, "fail", generation=generation, renew=_whole(again), unsent=unsent)
-
-    def _keep(self, token: str, sealed: str, renew_at: float, expires_at: float) -> str:
-        self._token, self._sealed = token, sealed
-        self._renew_at, self._expires_at = renew_at, expires_at
-        return token
-
-    async def _ask(self, deadline: float, action: Action, **fields: Any) -> BearerTurn:
-        """Make an operation, and again while the store is away and the deadline has not passed."""
-        ask = BearerAsk(self._key, self._process, action, **fields)
         while True:
             try:
-                if self._connection is None:
-                    self._connection = self._store.connect()
-                turn = await self._connection.bearer(ask)
-            except SharedLimitUnavailableError as error:
-                self._watch.gone("token", error.message)
-                if asyncio.get_running_loop().time() + _LOOK_AGAIN > deadline:
+                await self._ask(action, generation=generation, **fields)
+            except SharedLimitUnavailableError:
+                if loop.time() > since + self._lease:
                     raise
                 await asyncio.sleep(_LOOK_AGAIN)
             else:
-                self._watch.back("token")
-                return turn
+                return
+
+    async def _ask(self, action: Action, **fields: Any) -> BearerTurn:
+        try:
+            if self._connection is None:
+                self._connection = self._store.connect()
+            turn = await self._connection.bearer(BearerAsk(self._key, self._process, action, **fields))
+        except SharedLimitUnavailableError as error:
+            self._watch.gone("token", error.message)
+            raise
+        self._watch.back("token")
+        return turn
 
 
 def seal(token: str, secret: str) -> str:

@@ -278,7 +278,8 @@ class SharedWindow:
         ):
             moment = -inf
         if self._grants:
-            moment = min(moment, self._grants[0][1])
+            unwanted = len(self._grants) > self._queue.waiting
+            moment = -inf if unwanted else min(moment, self._grants[0][1])
         if self._flights:
             # Often enough to learn of lost state before the hold that follows it is over.
             moment = min(moment, self._last_sent + (self._per + self._margin) / 3)

@@ -99,7 +99,18 @@ async def test_a_token_that_has_ended_is_not_handed_out_after_a_failed_renewal(h
     turn = await holder.ask("one")
     await holder.ask("one", "fail", generation=turn.generation, renew=60_000_000)
     await store_sleeps(50_000)
-    assert (await holder.ask("other")).state == "fetch"
+    assert (await holder.ask("other")).state == "wait"
+
+
+async def test_after_a_fetch_that_failed_nobody_fetches_for_a_while(holder: Holder) -> None:
+    turn = await holder.ask("one")
+    await holder.ask("one", "fail", generation=turn.generation, renew=100_000)
+    turn = await holder.ask("other")
+    if turn.state == "wait":
+        assert 0 < turn.wait <= 100_000
+        await store_sleeps(turn.wait)
+        turn = await holder.ask("other")
+    assert turn.state == "fetch"
 
 
 async def test_no_more_fetches_than_an_hour_holds(holder: Holder) -> None:

@@ -10,20 +10,16 @@ from typing import TypeVar
 import pytest
 
 from ozonetel_async import (
-    ConfigurationError,
-    ConnectError,
     Lead,
     Limits,
-    OutcomeUnknownError,
     OzonetelClient,
     OzonetelError,
-    QueueTimeoutError,
     RateLimit,
     SharedLimitUnavailableError,
 )
 from ozonetel_async.sending.bearer_tokens import RENEW_AT
-from ozonetel_async.sending.shared import MICROSECONDS, Ask, BearerAsk, BearerTurn, Turn
-from ozonetel_async.sending.shared_tokens import SharedTokens, seal, unseal
+from ozonetel_async.sending.shared import MICROSECONDS, Ask, BearerAsk, BearerTurn, FirstUse, Turn
+from ozonetel_async.sending.shared_tokens import SharedTokenStore, seal, unseal
 from ozonetel_async.sending.shared_window import StoreWatch
 from ozonetel_async.testing import Fault, Simulator
 from ozonetel_async.testing.clock import run_virtual
@@ -33,8 +29,7 @@ from .conftest import MemoryStore
 
 T = TypeVar("T")
 
-TIMEOUT = 60.0
-MARGIN = 5.0
+LEASE = 65.0
 
 
 def test_a_sealed_token_is_read_by_who_knows_the_secret_and_by_nobody_else() -> None:
@@ -64,8 +59,8 @@ class Script:
 
     answers: list[BearerTurn | OzonetelError]
     asked: list[BearerAsk] = field(default_factory=list)
-    first_use = "go"
-    timeout = 1.0
+    first_use: FirstUse = "go"
+    timeout: float = 1.0
 
     def connect(self) -> Script:
         return self
@@ -87,46 +82,41 @@ class Script:
 FETCH = BearerTurn("fetch", generation=3)
 
 
-def shared(script: Script, fetch: Callable[[], Awaitable[str]]) -> SharedTokens:
-    return SharedTokens(
-        fetch,
-        store=script,  # type: ignore[arg-type]
-        key="account:token",
-        secret="secret",
-        limit=RateLimit(10, 3600.0),
-        timeout=TIMEOUT,
-        transit_margin=MARGIN,
-        watch=StoreWatch(),
-    )
+def over(script: Script, main: Callable[[SharedTokenStore], Awaitable[T]]) -> T:
+    """What happens over a scripted store, in virtual time."""
 
-
-def in_virtual_time(script: Script, fetch: Callable[[], Awaitable[str]]) -> str:
-    async def main() -> str:
-        tokens = shared(script, fetch)
+    async def run() -> T:
+        store = SharedTokenStore(
+            store=script,
+            key="account:token",
+            secret="secret",
+            limit=RateLimit(10, 3600.0),
+            lease=LEASE,
+            watch=StoreWatch(),
+        )
         try:
-            return await tokens.get()
+            return await main(store)
         finally:
-            await tokens.close()
+            await store.close()
             assert script.closed
 
-    return run_virtual(main(), debug=False)
-
-
-async def fetched() -> str:
-    await asyncio.sleep(1.0)
-    return "fresh"
-
-
-async def never() -> str:
-    raise AssertionError("not to be fetched")
+    return run_virtual(run(), debug=False)
 
 
 def test_whoever_may_fetch_puts_the_token_where_the_others_find_it() -> None:
+    async def main(store: SharedTokenStore) -> None:
+        lookup = await store.get()
+        assert (lookup.token, lookup.generation) == (None, 3)
+        await asyncio.sleep(1.0)
+        assert (await store.get()).generation is None
+        await store.put(3, "fresh", 3600.0)
+        assert (await store.get()).token == "fresh"
+
     script = Script([FETCH])
-    assert in_virtual_time(script, fetched) == "fresh"
+    over(script, main)
     get, put = script.asked
     assert (get.action, get.fetches, get.per) == ("get", 10, 3_600 * MICROSECONDS)
-    assert get.lease == (TIMEOUT + MARGIN) * MICROSECONDS
+    assert get.lease == LEASE * MICROSECONDS
     assert (put.action, put.generation, unseal(put.token, "secret")) == ("put", 3, "fresh")
     # The token lives from before its fetch, not from the moment at which the store hears of it.
     assert put.life == pytest.approx(3599 * MICROSECONDS, rel=1e-5)
@@ -134,73 +124,114 @@ def test_whoever_may_fetch_puts_the_token_where_the_others_find_it() -> None:
 
 
 def test_a_token_of_another_process_is_used_as_long_as_the_store_says() -> None:
-    script = Script([BearerTurn("wait", wait=MICROSECONDS), BearerTurn("token", seal("theirs", "secret"), 1, 5)])
-    assert in_virtual_time(script, never) == "theirs"
+    async def main(store: SharedTokenStore) -> None:
+        lookup = await store.get()
+        assert (lookup.token, lookup.generation) == (None, None)
+        assert 0 < lookup.wait <= 0.1
+        await asyncio.sleep(lookup.wait)
+        for _ in range(100):
+            assert (await store.get()).token == "theirs"
+        assert len(script.asked) == 2
+        await asyncio.sleep(5.0)
+        assert (await store.get()).generation == 3
+
+    theirs = BearerTurn("token", seal("theirs", "secret"), 1, 5 * MICROSECONDS)
+    script = Script([BearerTurn("wait", wait=60 * MICROSECONDS), theirs, FETCH])
+    over(script, main)
 
 
-def test_a_token_sealed_with_another_key_is_dropped_and_fetched() -> None:
+def test_many_callers_make_one_look_while_another_process_fetches() -> None:
+    async def main(store: SharedTokenStore) -> None:
+        lookups = await asyncio.gather(*(store.get() for _ in range(100)))
+        assert all(lookup.wait > 0 for lookup in lookups)
+
+    script = Script([BearerTurn("wait", wait=60 * MICROSECONDS)])
+    over(script, main)
+    assert len(script.asked) == 1
+
+
+def test_a_token_that_was_refused_is_dropped_before_another_look() -> None:
+    async def main(store: SharedTokenStore) -> None:
+        assert (await store.get()).token == "theirs"
+        await store.drop("another")
+        await store.drop("theirs")
+        assert (await store.get()).generation == 3
+
+    sealed = seal("theirs", "secret")
+    script = Script([BearerTurn("token", sealed, 1, 60 * MICROSECONDS), BearerTurn("done"), FETCH])
+    over(script, main)
+    assert [(ask.action, ask.token) for ask in script.asked[:3]] == [("get", ""), ("drop", sealed), ("get", "")]
+
+
+def test_a_token_sealed_with_another_key_is_dropped() -> None:
+    async def main(store: SharedTokenStore) -> None:
+        assert (await store.get()).token is None
+        assert (await store.get()).generation == 3
+
     foreign = seal("theirs", "an older key")
     script = Script([BearerTurn("token", foreign, 1, 5), BearerTurn("done"), FETCH])
-    assert in_virtual_time(script, fetched) == "fresh"
-    assert [ask.action for ask in script.asked] == ["get", "drop", "get", "put"]
-    assert script.asked[1].token == foreign
+    over(script, main)
+    assert [ask.action for ask in script.asked[:3]] == ["get", "drop", "get"]
 
 
-@pytest.mark.parametrize(
-    ("failure", "kind", "unsent"),
-    [
-        (ConnectError("no connection"), ConnectError, True),
-        (OutcomeUnknownError("no answer"), ConnectError, False),
-        (TimeoutError(), ConnectError, False),
-    ],
-)
-def test_a_fetch_that_fails_lets_the_next_one_try(failure: Exception, kind: type[Exception], unsent: bool) -> None:
-    async def fetch() -> str:
-        if isinstance(failure, TimeoutError):
-            await asyncio.sleep(TIMEOUT + 1)
-        raise failure
+@pytest.mark.parametrize("seconds", [0.0, 30.0])
+def test_a_fetch_that_failed_is_told_and_counts_unless_it_cost_nothing(seconds: float) -> None:
+    async def main(store: SharedTokenStore) -> None:
+        await store.get()
+        await store.put(2, "of another fetch", 3600.0)
+        await store.put(3, None, seconds)
 
     script = Script([FETCH])
-    with pytest.raises(kind) as caught:
-        in_virtual_time(script, fetch)
-    assert isinstance(caught.value, OzonetelError)
-    assert caught.value.outcome == "not_sent"
-    fail = script.asked[-1]
-    assert (fail.action, fail.generation, fail.unsent) == ("fail", 3, unsent)
+    over(script, main)
+    _, fail = script.asked
+    assert (fail.action, fail.generation, fail.unsent) == ("fail", 3, seconds == 0)
+    assert fail.renew == seconds * MICROSECONDS
 
 
-def test_a_fetch_that_is_cancelled_is_given_up() -> None:
+def test_a_fetch_that_was_stopped_is_given_up() -> None:
+    async def main(store: SharedTokenStore) -> None:
+        await store.get()
+
     script = Script([FETCH])
-
-    async def main() -> None:
-        tokens = shared(script, fetched)
-        task = asyncio.create_task(tokens.get())
-        await asyncio.sleep(0.5)
-        await tokens.close()
-        with pytest.raises(ConfigurationError, match="closed"):
-            await task
-
-    run_virtual(main(), debug=False)
-    assert [ask.action for ask in script.asked] == ["get", "fail"]
+    over(script, main)
+    assert [(ask.action, ask.unsent) for ask in script.asked] == [("get", False), ("fail", False)]
 
 
-def test_with_no_fetch_left_the_wait_is_told() -> None:
-    with pytest.raises(QueueTimeoutError, match="all 10 bearer tokens") as caught:
-        in_virtual_time(Script([BearerTurn("spent", wait=600 * MICROSECONDS)]), never)
-    assert (caught.value.endpoint, caught.value.retry_after) == ("token", 600.0)
+def test_with_no_fetch_left_the_wait_is_told_and_no_further_look_is_made() -> None:
+    async def main(store: SharedTokenStore) -> None:
+        assert (await store.get()).wait == 600.0
+        await asyncio.sleep(1.0)
+        assert (await store.get()).wait == pytest.approx(599.0, abs=0.01)
+
+    script = Script([BearerTurn("spent", wait=600 * MICROSECONDS)])
+    over(script, main)
+    assert len(script.asked) == 1
 
 
-def test_a_short_wait_for_the_next_fetch_is_waited() -> None:
-    assert in_virtual_time(Script([BearerTurn("spent", wait=30 * MICROSECONDS), FETCH]), fetched) == "fresh"
+def test_a_store_that_is_away_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def main(store: SharedTokenStore) -> None:
+        lookup = await store.get()
+        assert (lookup.token, lookup.generation) == (None, None)
+        await asyncio.sleep(lookup.wait)
+        assert (await store.get()).generation == 3
+        # The token is put where others find it, however long that takes within the lease.
+        await store.put(3, "fresh", 3600.0)
 
-
-def test_a_store_that_is_away_is_tried_until_the_time_is_up() -> None:
     away = SharedLimitUnavailableError("no answer")
-    assert in_virtual_time(Script([away, away, FETCH]), fetched) == "fresh"
-    script = Script([away] * 10_000)
-    with pytest.raises(SharedLimitUnavailableError):
-        in_virtual_time(script, never)
-    assert len(script.asked) < 1_000
+    script = Script([away, FETCH, away, away])
+    over(script, main)
+    assert [ask.action for ask in script.asked] == ["get", "get", "put", "put", "put"]
+    assert len(caplog.records) == 4
+
+
+def test_a_put_that_never_gets_through_ends_with_the_lease() -> None:
+    async def main(store: SharedTokenStore) -> None:
+        await store.get()
+        await store.put(3, "fresh", 3600.0)
+        assert asyncio.get_running_loop().time() == pytest.approx(LEASE, abs=1)
+        assert (await store.get()).token == "fresh"
+
+    over(Script([FETCH, *[SharedLimitUnavailableError("no answer")] * 10_000]), main)
 
 
 class SlowTokens(MemoryStore):
