@@ -39,7 +39,7 @@ async def test_a_thousand_of_two_thousand_callers_cancelled_at_random(sim: Simul
     outcomes = await asyncio.gather(*callers, return_exceptions=True)
     spared = set(range(2_000)) - set(doomed)
     assert all(isinstance(outcomes[number], LeadReceipt) for number in spared)
-    assert sum(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes) >= 700
+    assert sum(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes) >= 500
     numbers = sim.campaigns["Diwali"].numbers
     assert max(numbers.values()) == 1
     assert {f"98{number:08d}" for number in spared} <= set(numbers)
