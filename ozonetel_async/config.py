@@ -175,6 +175,8 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         rate_attempts: attempts against refusals for the rate before ``RateLimitedError``.
         backoff: seconds before the second attempt to connect; doubles each time, with jitter.
         max_backoff: the most seconds between two attempts to connect.
+        outage: seconds for which an upload, once the service has answered it, goes on trying to reach a service that
+            cannot be reached any more; single calls end after ``connect_attempts``.
         max_retry_after: the longest wait in seconds that a refusal may ask for; a longer one ends the call at once
             with ``RateLimitedError``, since coming back earlier would only be refused again.
     """
@@ -183,6 +185,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     rate_attempts: int = 10
     backoff: float = 0.5
     max_backoff: float = 30.0
+    outage: float = 900.0
     max_retry_after: float = 120.0
 
     def __post_init__(self) -> None:
@@ -190,6 +193,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         _require_count("RetryPolicy.rate_attempts", self.rate_attempts)
         _require_seconds("RetryPolicy.backoff", self.backoff, zero=True)
         _require_seconds("RetryPolicy.max_backoff", self.max_backoff, zero=True)
+        _require_seconds("RetryPolicy.outage", self.outage, zero=True)
         _require_seconds("RetryPolicy.max_retry_after", self.max_retry_after)
 
 

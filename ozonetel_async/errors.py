@@ -4,6 +4,7 @@
 
     OzonetelError                     .outcome  .endpoint  .message  .raw
     ├── ConfigurationError            not_sent  a setting or an argument is wrong
+    ├── InputError                    not_sent  a file of leads cannot be read
     ├── InvalidLeadError              not_sent  .field .reason .row   a lead that the service would not take
     ├── QueueFullError                not_sent  .retry_after   too many callers wait already
     ├── QueueTimeoutError             not_sent  .retry_after   the wait for a free slot is longer than max_wait
@@ -39,6 +40,7 @@ __all__ = [
     "ConnectError",
     "DownloadError",
     "DownloadState",
+    "InputError",
     "InvalidLeadError",
     "JournalError",
     "LeadRejectedError",
@@ -89,6 +91,13 @@ def _rebuild(cls: type[OzonetelError], args: tuple[object, ...], state: dict[str
 
 class ConfigurationError(OzonetelError):
     """A setting or an argument is wrong; nothing was sent."""
+
+
+class InputError(OzonetelError):
+    """A file of leads cannot be read: missing, not text, with broken quotes or an unusable header.
+
+    In the middle of an upload or a schedule it is not raised; the report's ``stopped_by`` tells it, with the line.
+    """
 
 
 class InvalidLeadError(OzonetelError):
@@ -170,7 +179,7 @@ class AuthenticationError(OzonetelError):
     """The service does not accept the key, the user name or the token.
 
     Attributes:
-        forbidden: whether nothing but HTTP 403 said so, which may as well be a firewall that dislikes this one request.
+        forbidden: whether nothing but HTTP 403 said so, which may as well be a firewall.
     """
 
     outcome: ClassVar[Outcome] = "refused"

@@ -20,6 +20,7 @@ __all__ = [
     "Lead",
     "LeadReceipt",
     "Row",
+    "ScheduleOutcome",
     "ScheduleReport",
     "ScheduleResult",
     "UploadReport",
@@ -61,7 +62,9 @@ class Lead(_Phone, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         # A lead's repr ends up in logs and tracebacks: enough to find it again, too little to call it.
         phone = self.phone_number if isinstance(self.phone_number, str) and len(self.phone_number) > 6 else ""
-        set_fields = [name for name in self.__struct_fields__[1:] if getattr(self, name) not in (None, {})]
+        values = {name: getattr(self, name) for name in self.__struct_fields__[1:]}
+        # By type, since a value may refuse to be compared.
+        set_fields = [name for name, value in values.items() if (value if type(value) is dict else value is not None)]
         more = "".join(f", {name}=…" for name in set_fields)
         return f"Lead('…{phone[-3:]}'{more})"
 
@@ -123,26 +126,37 @@ class InvalidRow(Struct, frozen=True):
     reason: str
 
 
+ScheduleOutcome: TypeAlias = Literal["accepted", "invalid", "refused", "not_sent", "unknown"]
+
+
 class ScheduleResult(Struct, frozen=True):
     """What became of one row of ``schedule_leads``.
 
     Attributes:
         row: 1-based number among the rows handed in.
-        outcome: ``"accepted"``, ``"invalid"`` (not sent), ``"refused"`` (by the service, or never sent), ``"unknown"``.
+        outcome: ``"accepted"``, ``"invalid"`` (not sent because of what it holds), ``"refused"`` by the service,
+            ``"not_sent"`` (the run ended first), ``"unknown"``.
         message: the service's text, or the reason.
     """
 
     row: int
-    outcome: Literal["accepted", "invalid", "refused", "unknown"]
+    outcome: ScheduleOutcome
     message: str
 
 
 class ScheduleReport(Struct, frozen=True):
-    """One result per row of ``schedule_leads``, in the order of the rows handed in."""
+    """What became of the rows of ``schedule_leads``.
+
+    Attributes:
+        results: one per row taken, in the order of the rows handed in.
+        stopped_by: why the run ended before its input did (a refusal that every further request would meet, no
+            connection, a file that breaks off), else None.
+    """
 
     results: tuple[ScheduleResult, ...]
+    stopped_by: str | None = None
 
-    def count(self, outcome: Literal["accepted", "invalid", "refused", "unknown"]) -> int:
+    def count(self, outcome: ScheduleOutcome) -> int:
         """How many rows ended with this outcome."""
         return sum(result.outcome == outcome for result in self.results)
 
@@ -199,16 +213,16 @@ class FailedLead(Struct, frozen=True):
 class UploadReport(Struct, kw_only=True):
     """Where an upload stands; live while it runs, final when ``upload`` returns or is cancelled.
 
-    ``rows_read == rows_accepted + rows_invalid + rows_refused + rows_unknown`` holds at every moment: a row is
-    counted as read when its fate is known, and as in flight between the two.
+    ``rows_read == rows_accepted + rows_invalid + rows_refused + rows_not_sent + rows_unknown`` holds at every moment: a
+    row is counted as read when its fate is known, and as in flight until then.
 
     Attributes:
         campaign: the campaign.
         rows_read: rows whose fate is known.
         rows_accepted: rows in requests that the service has queued.
         rows_invalid: rows that were not sent because of what they hold.
-        rows_refused: rows known not to have been applied: refused by the service, or taken in but not sent because
-            the upload stopped.
+        rows_refused: rows in requests that the service refused.
+        rows_not_sent: rows taken from the input and never sent, because the upload ended first.
         rows_unknown: rows in requests that may or may not have been applied.
         rows_in_flight: rows taken from the input whose fate is not known yet; 0 at the end.
         batches: one record per request.
@@ -217,7 +231,9 @@ class UploadReport(Struct, kw_only=True):
         worst_window: most requests that were started within any one window of the bulk limit.
         elapsed: seconds.
         stopped_by: why the upload ended before its input did (a refusal that every further batch would meet, no
-            connection, or cancellation), else None.
+            connection, a file that breaks off, or cancellation), else None.
+        waiting_for: what the upload waits for while it does not get on, such as ``"the service (…)"`` in an outage or
+            ``"3 callbacks"``; else None.
         batches_settled: batches whose callback has come. Callbacks count only in uploads with a journal.
         batches_overdue: batches that wait for their callback still.
         batches_failed: settled batches whose job failed as a whole; ``BatchResult.callback_text`` is the service's.
@@ -232,6 +248,7 @@ class UploadReport(Struct, kw_only=True):
     rows_accepted: int = 0
     rows_invalid: int = 0
     rows_refused: int = 0
+    rows_not_sent: int = 0
     rows_unknown: int = 0
     rows_in_flight: int = 0
     batches: list[BatchResult] = field(default_factory=list)
@@ -240,6 +257,7 @@ class UploadReport(Struct, kw_only=True):
     worst_window: int = 0
     elapsed: float = 0.0
     stopped_by: str | None = None
+    waiting_for: str | None = None
     batches_settled: int = 0
     batches_overdue: int = 0
     rows_added: int = 0
@@ -261,9 +279,11 @@ class UploadReport(Struct, kw_only=True):
 
     def __str__(self) -> str:
         state = f", stopped: {self.stopped_by}" if self.stopped_by else ""
+        state += f", waiting for {self.waiting_for}" if self.waiting_for else ""
         flight = f", {self.rows_in_flight:,} in flight" if self.rows_in_flight else ""
         return (
             f"{self.campaign}: {self.rows_read:,} rows read, {self.rows_accepted:,} accepted, "
-            f"{self.rows_invalid:,} invalid, {self.rows_refused:,} refused, {self.rows_unknown:,} unknown"
+            f"{self.rows_invalid:,} invalid, {self.rows_refused:,} refused, {self.rows_not_sent:,} not sent, "
+            f"{self.rows_unknown:,} unknown"
             f"{flight}; {len(self.batches):,} batches in {self.elapsed:.1f} s{state}"
         )

@@ -26,6 +26,7 @@ from ozonetel_async.errors import (
     ConfigurationError,
     ConnectError,
     DownloadError,
+    InputError,
     InvalidLeadError,
     JournalError,
     LeadRejectedError,
@@ -41,6 +42,7 @@ from ozonetel_async.masking import redact
 # The contract: what each class says about the lead. Written out here, not taken from the module.
 OUTCOMES: dict[type[OzonetelError], str] = {
     ConfigurationError: "not_sent",
+    InputError: "not_sent",
     InvalidLeadError: "not_sent",
     QueueFullError: "not_sent",
     QueueTimeoutError: "not_sent",
@@ -263,6 +265,13 @@ def test_a_secret_that_was_cut_before_is_masked_too(encode: Callable[[str], str]
 
 def test_a_short_text_is_not_taken_for_a_cut_one() -> None:
     assert redact("this is a test", ["test-key"]) == "this is a test"
+
+
+@pytest.mark.parametrize("before", ["", "https://me.example/cb/", "https%3A%2F%2Fme.example%2F", "\\/"])
+def test_the_token_of_a_callback_url_is_masked_whatever_stands_around_it(before: str) -> None:
+    token = "ozcb_" + "aB3-_9zQ" * 5
+    assert redact(f"cannot reach {before}{token}?x=1, sorry") == f"cannot reach {before}[token]?x=1, sorry"
+    assert "aB3" not in redact(f"cut off: {before}{token[:12]}")
 
 
 # -- redact: phone numbers ---------------------------------------------------------------------------------------

@@ -141,6 +141,7 @@ class OzonetelClient:
         self.legacy: LegacyClient = LegacyClient(self._config, self._dispatcher, max_wait)
 
     async def __aenter__(self) -> Self:
+        self._dispatcher.bind()
         return self
 
     async def __aexit__(
@@ -244,7 +245,7 @@ class OzonetelClient:
         is_delete: bool | None = None,
         callback_url: str | None = None,
         queue_priority: int = -1,
-        in_flight: int | None = None,
+        concurrency: int | None = None,
         journal: str | PathLike[str] | None = None,
         callback_timeout: float | None = None,
         on_progress: Callable[[UploadReport], object] | None = None,
@@ -256,7 +257,8 @@ class OzonetelClient:
 
         Rows are pulled as they are needed, so memory does not grow with the input. A bad row is reported and left
         out; a request whose fate nobody can know is reported too. What every further request would meet as well
-        (bad credentials, an unknown campaign, no connection) ends the upload early: see ``report.stopped_by``.
+        (bad credentials, an unknown campaign, no connection) ends the upload early, as does a file that breaks off: see
+        ``report.stopped_by``. A service that cannot be reached any more is waited for: ``RetryPolicy.outage``.
 
         Args:
             leads: leads, mappings with the service's column names, sequences with ``columns``, or ``read_csv(…)``; an
@@ -265,7 +267,7 @@ class OzonetelClient:
                 one, else the first mapping's keys, else the fields that the leads use.
             action, check_duplicate, is_delete, callback_url: as for ``add_batch``.
             queue_priority: place in the bulk queue; below 0, single batches overtake the upload.
-            in_flight: requests under way at a time; default: as many as the limit lets start at once.
+            concurrency: requests under way at a time; default: as many as the limit lets start at once.
             journal: path of a file that makes the upload durable: after a crash, the same call with the same input
                 continues it. Batches accepted by then are skipped, batches not sent are sent, and those whose answer
                 was cut off follow ``on_unknown``. With ``callback_url``, each batch gets a callback URL of its own: a
@@ -274,7 +276,8 @@ class OzonetelClient:
             callback_timeout: seconds to wait for the callbacks after the last answer, and then fetch the lists of the
                 rows that the service did not add: ``report.failed_rows()``. Needs ``journal`` and ``callback_url``.
                 None does not wait.
-            on_progress: called with the live report before the first row and whenever a batch's fate is known.
+            on_progress: called with the live report before the first row, whenever a batch's fate is known, and when
+                the upload has to wait: ``report.waiting_for`` says for what.
             stop: set it to end the upload early: what is on the wire is finished, nothing more is begun, and callbacks
                 are waited for no longer.
             on_unknown: ``"hold"`` reports batches without a trustworthy answer and leaves them alone. ``"resend"``
@@ -288,13 +291,13 @@ class OzonetelClient:
             ConfigurationError: an argument is wrong; nothing was sent.
             JournalError: the journal is in use, damaged, of another upload or of an input that has changed; nothing was
                 sent.
-            Exception: whatever ``leads`` itself raises, after the rows taken from it were sent.
+            Exception: whatever ``leads`` itself raises, ``InputError`` aside, after the rows taken from it were sent.
             asyncio.CancelledError: the report passed to ``on_progress`` is final then as well.
         """
         options = UploadOptions(
             on_unknown=on_unknown,
             queue_priority=queue_priority,
-            in_flight=in_flight,
+            concurrency=concurrency,
             on_progress=on_progress,
             rejects=rejects,
             journal=journal,
@@ -341,7 +344,8 @@ class OzonetelClient:
                 not sent.
 
         Returns:
-            One result per row, in their order.
+            One result per row, in their order; ``stopped_by`` says what ended the run early, such as a file that breaks
+            off.
         """
         params = schedule_params(check_duplicate)
         chunker = self._chunker("schedule", columns, leads)

@@ -22,9 +22,9 @@ from msgspec.json import Encoder
 from ..config import ClientConfig, Dialect
 from ..errors import ConfigurationError, InvalidLeadError
 from ..models import InvalidRow, Lead, Row
-from .checks import DateLimits, shape
+from .checks import DateLimits, shape, unreadable
 from .columns import Layout, columns_problem
-from .layout import NOT_A_ROW, Columns, FixedColumns, LeadColumns, Problems, RaggedRow, RowRules, is_sequence
+from .layout import NOT_A_ROW, ColumnFit, Columns, FixedColumns, LeadColumns, Problems, RaggedRow, RowRules, is_sequence
 
 __all__ = [
     "Batch",
@@ -194,12 +194,11 @@ class Chunker:
             first += len(useless)
         if self._frame is None or not block:
             return
-        columns, offsets, problems = self._frame.fit(block)
-        if offsets:
-            columns, bad = self._frame.check(columns)
-            columns, offsets = _without(bad, columns, offsets, problems)
-        if offsets:
-            columns, offsets = _without(self._frame.too_long(columns), columns, offsets, problems)
+        try:
+            columns, offsets, problems = _checked(self._frame, block)
+        except Exception:
+            # An object in there fails when it is looked at. One row at a time, so that only its own is lost.
+            columns, offsets, problems = _checked_singly(self._frame, block)
         self._report(first, block, problems)
         if offsets:
             self._queue(columns, [first + i for i in offsets] if problems else range(first, first + len(block)))
@@ -216,6 +215,9 @@ class Chunker:
                     check_options(names := list(row), 1, self._rules.layout, self._rules.dialect)
                 except ConfigurationError as error:
                     useless[offset] = ("row", error.message)
+                    continue
+                except Exception as error:
+                    useless[offset] = ("row", unreadable(error))
                     continue
                 self._frame = FixedColumns(self._rules, tuple(names), positional=False)
                 return useless
@@ -255,6 +257,35 @@ class Chunker:
         self._waiting = 0
         self._settled_to = last
         self._next_index += 1
+
+
+def _checked(frame: ColumnFit, block: list[Row]) -> tuple[Columns, Sequence[int], Problems]:
+    """The good rows of a block as columns of cells, their offsets, and the problems of the others."""
+    columns, offsets, problems = frame.fit(block)
+    if offsets:
+        columns, bad = frame.check(columns)
+        columns, offsets = _without(bad, columns, offsets, problems)
+    if offsets:
+        columns, offsets = _without(frame.too_long(columns), columns, offsets, problems)
+    return columns, offsets, problems
+
+
+def _checked_singly(frame: ColumnFit, block: list[Row]) -> tuple[Columns, Sequence[int], Problems]:
+    """``_checked`` for a block in which a row raises something: that row is a problem, too."""
+    fitted: list[Columns] = []
+    offsets: list[int] = []
+    problems: Problems = {}
+    for offset, row in enumerate(block):
+        try:
+            columns, good, bad = _checked(frame, [row])
+        except Exception as error:
+            bad = {0: ("row", unreadable(error))}
+        else:
+            if good:
+                fitted.append(columns)
+                offsets.append(offset)
+        problems.update((offset, problem) for problem in bad.values())
+    return [[cells[0] for cells in column] for column in zip(*fitted, strict=True)], offsets, problems
 
 
 def _without(

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from ..config import Dialect
 from ..models import Lead, Row
-from .checks import BadCell, ColumnCheck, DateLimits, Value, shape
+from .checks import BadCell, ColumnCheck, DateLimits, Value, shape, unreadable
 from .columns import REQUIRED, Layout, check_for, extra_problem, label, lead_columns
 
 __all__ = [
@@ -196,7 +196,7 @@ class FixedColumns(ColumnFit):
             with suppress(ValueError):  # ragged rows: each gets its own verdict below
                 cells = [*zip(*block, strict=True)]
         elif kinds == {dict} and set(map(len, block)) == {width}:  # type: ignore[arg-type]
-            with suppress(KeyError):
+            with suppress(Exception):  # a missing cell, mostly; a key that refuses to be compared, too
                 *cells, _ = zip(*map(self._pick, block), strict=True)
         return ([*cells], range(len(block)), {}) if len(cells) == width else super().fit(block)
 
@@ -279,11 +279,13 @@ class LeadColumns(ColumnFit):
         sent, problems = super().check(cells)
         extras: list[object] = [{}] * len(cells[-1])
         for i, extra in enumerate(cells[-1]):
-            if extra:
-                try:
+            try:
+                if extra:
                     extras[i] = self._sent_extra(extra)
-                except BadRow as problem:
-                    problems.setdefault(i, (problem.field, problem.reason))
+            except BadRow as problem:
+                problems.setdefault(i, (problem.field, problem.reason))
+            except Exception as error:
+                problems.setdefault(i, ("extra", unreadable(error)))
         return [*sent, extras], problems
 
     def _sent_extra(self, extra: object) -> dict[str, Value]:
@@ -347,7 +349,7 @@ class LeadColumns(ColumnFit):
         used = {
             name: column
             for (name, _), column in zip(self._checks, fixed, strict=True)
-            if name in required or column.count("") < len(column)
+            if name in required or not _all_empty(column)
         }
         for name in self._extras:
             used[name] = tuple([extra.get(name, "") for extra in extras])
@@ -355,6 +357,13 @@ class LeadColumns(ColumnFit):
         self._pending = list(zip(*used.values(), strict=True))
         self._new_batch()
         return super().payload()
+
+
+def _all_empty(column: Sequence[object]) -> bool:
+    try:
+        return column.count("") == len(column)
+    except Exception:
+        return False  # a text of a kind that refuses to be compared: sent as it is
 
 
 def _characters(row: tuple[object, ...]) -> int:

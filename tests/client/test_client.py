@@ -398,7 +398,7 @@ async def test_close_during_an_upload_ends_it_with_a_report(sim: Simulator, conn
     await client.close()
     report = await upload
     assert report.stopped_by is not None
-    assert report.rows_read == report.rows_accepted + report.rows_refused + report.rows_unknown
+    assert report.rows_read == report.rows_accepted + report.rows_not_sent + report.rows_unknown
     assert (report.rows_accepted, report.rows_unknown) == (1_000, 1_500)
     assert sim.rows_applied("bulk") == 2_500
 
@@ -422,7 +422,7 @@ async def test_a_closed_client_says_so(sim: Simulator, connect: Connect) -> None
         with pytest.raises(ConfigurationError, match="closed"):
             await call
     report = await client.upload("Diwali", [LEAD])
-    assert (report.rows_refused, report.rows_read) == (1, 1)
+    assert (report.rows_not_sent, report.rows_read) == (1, 1)
     assert "closed" in str(report.stopped_by)
     schedule = await client.schedule_leads("Diwali", [Lead("9812345678", scheduled_time=tomorrow)])
     assert "closed" in schedule.results[0].message
