@@ -10,7 +10,7 @@ from os import PathLike
 from ..errors import ConfigurationError
 from ..models import InvalidRow, Lead, Row
 
-__all__ = ["Rejects", "is_same_file"]
+__all__ = ["Rejects", "is_same_file", "open_private"]
 
 
 class Rejects:
@@ -33,7 +33,9 @@ class Rejects:
             raise ConfigurationError("rejects: this is the input itself; name another file")
         try:
             # backslashreplace: half a surrogate pair is a common reason for being in here, and UTF-8 cannot hold it.
-            self._file = open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: SIM115
+            self._file = open(  # noqa: SIM115
+                path, "w", encoding="utf-8", errors="backslashreplace", newline="", opener=open_private
+            )
         except OSError as error:
             raise ConfigurationError(f"rejects: cannot write the file: {error.strerror}") from None
         self._writer = csv.writer(self._file)
@@ -46,6 +48,11 @@ class Rejects:
     def close(self) -> None:
         """Write out what is buffered; raises ``OSError`` when the disk does not take it."""
         self._file.close()
+
+
+def open_private(path: str, flags: int) -> int:
+    """An opener for files that hold phone numbers: a new one is its owner's alone, one that is there keeps its mode."""
+    return os.open(path, flags, 0o600)
 
 
 def is_same_file(source: str | PathLike[str], path: str | PathLike[str]) -> bool:
