@@ -69,7 +69,7 @@ class _Schedule:
         try:
             async with asyncio.TaskGroup() as tasks:
                 try:
-                    while taken := await intake.take():
+                    while taken := await intake.take(chunker.stride):
                         await self._start(chunker.feed(taken), tasks)
                     await self._start(chunker.flush(), tasks)
                 except OzonetelError as error:
@@ -77,7 +77,7 @@ class _Schedule:
                     failure = error
         finally:
             await intake.close()
-        report = ScheduleReport(tuple(self._results[row] for row in sorted(self._results)))
+        report = ScheduleReport(tuple(self._results[row] for row in sorted(self._results)), chunker.cleaned)
         failure = self._failure or failure or intake.failure
         if failure is not None:
             failure.add_note(f"of {len(report.results)} rows taken, {report.count('accepted')} were scheduled")

@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from ..config import ClientConfig
+from ..config import Cleaning, ClientConfig
 from ..errors import ConfigurationError, InvalidLeadError
-from ..models import Lead
+from ..models import CellCounts, Lead
 from ..rows.single_lead import check_lead
 from .requests import Param
 
@@ -69,9 +69,15 @@ def add_params(
     action: Action | None,
     check_duplicate: bool | None,
     skip_name_validation: bool | None,
+    clean: Cleaning | None = None,
+    cleaned: CellCounts | None = None,
 ) -> dict[str, Param]:
-    """Parameters of Add Campaign Data. Optional ones that are None are left out, as production code does."""
-    params = _lead_params(config, lead, now, _add_names(config.dialect.name_key), skip_name_validation is True)
+    """Parameters of Add Campaign Data. Optional ones that are None are left out, as production code does.
+
+    What ``clean`` has repaired is counted in ``cleaned``, by column and kind.
+    """
+    names = _add_names(config.dialect.name_key)
+    params = _lead_params(config, lead, now, names, skip_name_validation is True, clean, cleaned)
     if "priority" in params:
         params["priority"] = str(params["priority"])
     if action is not None:
@@ -84,10 +90,17 @@ def add_params(
 
 
 def legacy_add_params(
-    config: ClientConfig, lead: Lead, now: datetime, *, action: Action | None, check_duplicate: bool | None
+    config: ClientConfig,
+    lead: Lead,
+    now: datetime,
+    *,
+    action: Action | None,
+    check_duplicate: bool | None,
+    clean: Cleaning | None = None,
+    cleaned: CellCounts | None = None,
 ) -> dict[str, Param]:
     """Parameters of the deprecated GET; ``format=json``, since without it the answer is probably XML."""
-    params = _lead_params(config, lead, now, _LEGACY_NAMES, False)
+    params = _lead_params(config, lead, now, _LEGACY_NAMES, False, clean, cleaned)
     if action is not None:
         params["action"] = _check_action(action).upper()
     if (flag := _check_flag("check_duplicate", check_duplicate)) is not None:
@@ -97,11 +110,25 @@ def legacy_add_params(
 
 
 def _lead_params(
-    config: ClientConfig, lead: Lead, now: datetime, names: Mapping[str, str], skip_name: bool
+    config: ClientConfig,
+    lead: Lead,
+    now: datetime,
+    names: Mapping[str, str],
+    skip_name: bool,
+    clean: Cleaning | None,
+    cleaned: CellCounts | None,
 ) -> dict[str, Param]:
     if not isinstance(lead, Lead):
         raise ConfigurationError(f"lead must be a Lead, got {type(lead).__name__}; write Lead(phone_number, …)")
-    fields = check_lead(lead, dialect=config.dialect, timezone=config.timezone, now=now, skip_name_validation=skip_name)
+    fields = check_lead(
+        lead,
+        dialect=config.dialect,
+        timezone=config.timezone,
+        now=now,
+        skip_name_validation=skip_name,
+        clean=clean,
+        cleaned=cleaned,
+    )
     params: dict[str, Param] = {names[field]: value for field, value in fields.items() if field in names}  # type: ignore[misc]
     # Not lead.extra: cells that are missing or empty have been left out.
     for column, cell in fields.get("extra", {}).items():

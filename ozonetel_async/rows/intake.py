@@ -48,13 +48,13 @@ class RowSource:
         else:
             raise ConfigurationError(f"leads must be an iterable of rows, got {type(rows).__name__}")
 
-    async def take(self) -> list[Row]:
-        """The next rows, at most 250; empty when the input has ended, in an exception of its own or not.
+    async def take(self, at_most: int = _SLICE) -> list[Row]:
+        """The next rows; empty when the input has ended, in an exception of its own or not.
 
         Lets other tasks run. Cancelled, it keeps what it has taken for ``rest``.
         """
         if not self._ended:
-            await (self._take_sync() if self._sync is not None else self._take_async())
+            await (self._take_sync(at_most) if self._sync is not None else self._take_async(at_most))
         return self.rest()
 
     def rest(self) -> list[Row]:
@@ -62,20 +62,20 @@ class RowSource:
         rows, self._taken = self._taken, []
         return rows
 
-    async def _take_sync(self) -> None:
+    async def _take_sync(self, at_most: int) -> None:
         assert self._sync is not None
         try:
             # extend keeps what it got when the iterator raises: those rows are taken and must be accounted for.
-            self._taken.extend(islice(self._sync, _SLICE))
+            self._taken.extend(islice(self._sync, at_most))
         except Exception as error:
             self.failure = error
         self._ended = self.failure is not None or not self._taken
         await asyncio.sleep(0)
 
-    async def _take_async(self) -> None:
+    async def _take_async(self, at_most: int) -> None:
         assert self._async is not None
         try:
-            while len(self._taken) < _SLICE:
+            while len(self._taken) < at_most:
                 self._taken.append(await anext(self._async))
         except StopAsyncIteration:
             self._ended = True
