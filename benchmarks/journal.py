@@ -136,7 +136,7 @@ async def upload(url: str, rows: int, kind: str, file: str, journal: str) -> dic
         if kind == "idle":
             await asyncio.sleep(1.0)
         else:
-            report = await client.upload("Diwali", source(kind, rows, file), journal=journal or None, in_flight=5)
+            report = await client.upload("Diwali", source(kind, rows, file), journal=journal or None, concurrency=5)
             assert report.rows_accepted == rows, report
         used, took = cpu() - cpu_before, time.perf_counter() - began
         if ticker is not None:

@@ -109,7 +109,7 @@ async def ours(path: Path, url: str, encoding: str) -> dict[str, float]:
         stalls: deque[float] = deque()
         watch = asyncio.create_task(longest_stall(stalls))
         started, cpu = time.perf_counter(), time.process_time()
-        report = await client.upload("Diwali", read_csv(path), in_flight=IN_FLIGHT)
+        report = await client.upload("Diwali", read_csv(path), concurrency=IN_FLIGHT)
         elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu
         watch.cancel()
     check(report)

@@ -1,7 +1,7 @@
 """Asyncio client for Ozonetel CloudAgent's campaign APIs, with exact rate-limit queues built in.
 
-Every name that a user holds is imported from here; `ozonetel_async.testing` has those for tests. Modules below are
-inner ones, whose names may move between releases.
+What is public are the names in ``__all__`` here, and those in ``ozonetel_async.testing`` for tests. Every other module
+is an inner one, whose names may move between releases; ``dir()`` and completion leave them out.
 """
 
 from importlib import import_module
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .client.client import OzonetelClient, QueueFigures
     from .client.legacy import LegacyClient
     from .config import Cleaning, Dialect, Limits, RateLimit, RetryPolicy, Timeouts
-    from .downloads.links import DownloadError, LinkPolicy
+    from .downloads.links import LinkPolicy
     from .errors import (
         AuthenticationError,
         AuthModeError,
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         CampaignError,
         ConfigurationError,
         ConnectError,
+        DownloadError,
+        InputError,
         InvalidLeadError,
         JournalError,
         LeadRejectedError,
@@ -60,7 +62,7 @@ _HOMES = {
     "client.client": ("OzonetelClient", "QueueFigures"),
     "client.legacy": ("LegacyClient",),
     "config": ("Cleaning", "Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
-    "downloads.links": ("DownloadError", "LinkPolicy"),
+    "downloads.links": ("LinkPolicy",),
     "errors": (
         "AuthModeError",
         "AuthenticationError",
@@ -69,6 +71,8 @@ _HOMES = {
         "CampaignError",
         "ConfigurationError",
         "ConnectError",
+        "DownloadError",
+        "InputError",
         "InvalidLeadError",
         "JournalError",
         "LeadRejectedError",
@@ -118,6 +122,7 @@ __all__ = [
     "ExportReceipt",
     "ExportResult",
     "FailedLead",
+    "InputError",
     "InvalidLeadError",
     "InvalidRow",
     "InvalidRows",
@@ -160,4 +165,4 @@ if not TYPE_CHECKING:
         return globals().setdefault(name, getattr(import_module(f"{__name__}.{home}"), name))
 
     def __dir__():
-        return sorted({*globals(), *__all__})
+        return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from typing import Final, Literal, NoReturn, TypeAlias
+from typing import Final, Literal, NoReturn, TypeAlias, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -40,7 +40,11 @@ DEFAULT_BASE_URL = "https://in1-ccaas-api.ozonetel.com"
 DEFAULT_DIALER_URL = "https://in1-ccaas-bulkupload.ozonetel.com"
 DEFAULT_TIMEZONE = "Asia/Kolkata"
 
-Auth = Literal["basic", "token"]
+Auth: TypeAlias = Literal["basic", "token"]
+
+
+def _shape(value: object) -> str:
+    return f"text of {len(value)} characters" if isinstance(value, str) else type(value).__name__
 
 
 def _require(condition: bool, message: str) -> None:
@@ -54,12 +58,12 @@ def _number(value: object) -> bool:
 
 def _require_seconds(name: str, value: object, *, zero: bool = False) -> None:
     good = _number(value) and (value >= 0 if zero else value > 0) and value < float("inf")  # type: ignore[operator]
-    _require(good, f"{name} must be {'zero or more' if zero else 'more than zero'} seconds, got {value!r}")
+    _require(good, f"{name}: expected {'zero or more' if zero else 'more than zero'} seconds, got {value!r}")
 
 
 def _require_count(name: str, value: object, least: int = 1) -> None:
     good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    _require(good, f"{name} must be a whole number of at least {least}, got {value!r}")
+    _require(good, f"{name}: expected a whole number of at least {least}, got {value!r}")
 
 
 class Credentials:
@@ -71,16 +75,15 @@ class Credentials:
         for name, value in (("api_key", api_key), ("username", username)):
             _require(
                 isinstance(value, str) and bool(value.strip()),
-                f"{name} must be text that is not empty, got {type(value).__name__}; "
-                f"pass it or set OZONETEL_{name.upper()}",
+                f"{name}: expected text that is not empty, got {_shape(value)}; pass it or set OZONETEL_{name.upper()}",
             )
             _require(
                 value == value.strip() and value.isprintable() and value.isascii(),
-                f"{name} holds {len(value)} characters with blanks at an end, control or non-ASCII characters "
+                f"{name}: expected printable ASCII without blanks at its ends, got {len(value)} characters with others "
                 "among them; copy it again from the account page",
             )
         self._api_key = api_key
-        self.username = username
+        self.username: str = username
 
     def reveal(self) -> str:
         """The API key itself; for building a request, nowhere else."""
@@ -122,7 +125,7 @@ class RateLimit(Struct, frozen=True):
             _require_count("RateLimit.burst", self.burst)
             _require(
                 self.burst <= self.requests,
-                f"RateLimit.burst must not exceed requests, got {self.burst} over {self.requests}",
+                f"RateLimit.burst: expected at most requests={self.requests}, got {self.burst}",
             )
 
 
@@ -149,7 +152,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in ("add", "bulk", "schedule", "dial_status", "token"):
             value = getattr(self, name)
-            _require(isinstance(value, RateLimit), f"Limits.{name} must be a RateLimit, got {value!r}")
+            _require(isinstance(value, RateLimit), f"Limits.{name}: expected a RateLimit, got {type(value).__name__}")
         _require_count("Limits.max_waiting", self.max_waiting)
         _require_seconds("Limits.transit_margin", self.transit_margin, zero=True)
 
@@ -179,6 +182,8 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         rate_attempts: attempts against refusals for the rate before ``RateLimitedError``.
         backoff: seconds before the second attempt to connect; doubles each time, with jitter.
         max_backoff: the most seconds between two attempts to connect.
+        outage: seconds for which an upload, once the service has answered it, goes on trying to reach a service that
+            cannot be reached any more; single calls end after ``connect_attempts``.
         max_retry_after: the longest wait in seconds that a refusal may ask for; a longer one ends the call at once
             with ``RateLimitedError``, since coming back earlier would only be refused again.
     """
@@ -187,6 +192,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     rate_attempts: int = 10
     backoff: float = 0.5
     max_backoff: float = 30.0
+    outage: float = 900.0
     max_retry_after: float = 120.0
 
     def __post_init__(self) -> None:
@@ -194,20 +200,24 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         _require_count("RetryPolicy.rate_attempts", self.rate_attempts)
         _require_seconds("RetryPolicy.backoff", self.backoff, zero=True)
         _require_seconds("RetryPolicy.max_backoff", self.max_backoff, zero=True)
+        _require_seconds("RetryPolicy.outage", self.outage, zero=True)
         _require_seconds("RetryPolicy.max_retry_after", self.max_retry_after)
 
 
-BulkEncoding = Literal["form", "multipart", "json", "query"]
-PlusPolicy = Literal["keep", "strip", "percent"]
-KeyPlace = Literal["header", "body"]
+BulkEncoding: TypeAlias = Literal["form", "multipart", "json", "query"]
+BulkDataForm: TypeAlias = Literal["object", "text"]
+DialStatusEncoding: TypeAlias = Literal["json", "form", "multipart"]
+LeadPlus: TypeAlias = Literal["keep", "strip"]
+SchedulePlus: TypeAlias = Literal["keep", "strip", "percent"]
+KeyPlace: TypeAlias = Literal["header", "body"]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "bulk_encoding": ("form", "multipart", "json", "query"),
-    "bulk_data_as": ("object", "text"),
-    "dial_status_encoding": ("json", "form", "multipart"),
-    "dial_status_key": ("header", "body"),
-    "plus": ("keep", "strip"),
-    "schedule_plus": ("keep", "strip", "percent"),
+    "bulk_encoding": get_args(BulkEncoding),
+    "bulk_data_as": get_args(BulkDataForm),
+    "dial_status_encoding": get_args(DialStatusEncoding),
+    "dial_status_key": get_args(KeyPlace),
+    "plus": get_args(LeadPlus),
+    "schedule_plus": get_args(SchedulePlus),
 }
 # Other keys of Add Campaign Data, which the name must not replace.
 _NOT_A_NAME = frozenset(
@@ -243,14 +253,14 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     """
 
     bulk_encoding: BulkEncoding = "form"
-    bulk_data_as: Literal["object", "text"] = "object"
+    bulk_data_as: BulkDataForm = "object"
     schedule_path: str = "/ca_apis/CampaignScheduledData"
     dial_status_path: str = "/endpoint/dailer/data/preview/download"
-    dial_status_encoding: Literal["json", "form", "multipart"] = "json"
+    dial_status_encoding: DialStatusEncoding = "json"
     dial_status_key: KeyPlace = "header"
     name_key: str = "Name"
-    plus: Literal["keep", "strip"] = "keep"
-    schedule_plus: PlusPolicy = "strip"
+    plus: LeadPlus = "keep"
+    schedule_plus: SchedulePlus = "strip"
     token_sends_key: bool = True
     priority_min: int = 0
     priority_max: int = 99
@@ -260,20 +270,20 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
-            _require(value in choices, f"Dialect.{name} must be one of {', '.join(choices)}, got {value!r}")
+            _require(value in choices, f"Dialect.{name}: expected one of {', '.join(choices)}, got {value!r}")
         for name in ("schedule_path", "dial_status_path"):
             value = getattr(self, name)
             _require(
                 isinstance(value, str) and value.startswith("/") and _URL_TEXT(value) is not None,
-                f"Dialect.{name} must be a path that begins with '/', without '?', '#' and blanks, got {value!r}",
+                f"Dialect.{name}: expected a path that begins with '/', without '?', '#' and blanks, got {value!r}",
             )
         _require(
             isinstance(self.name_key, str) and self.name_key.isidentifier() and self.name_key not in _NOT_A_NAME,
-            f"Dialect.name_key must be a key that no other parameter has, got {self.name_key!r}",
+            f"Dialect.name_key: expected a key that no other parameter has, got {self.name_key!r}",
         )
         _require(
             isinstance(self.token_sends_key, bool),
-            f"Dialect.token_sends_key must be True or False, got {self.token_sends_key!r}",
+            f"Dialect.token_sends_key: expected True or False, got {self.token_sends_key!r}",
         )
         _require_count("Dialect.priority_min", self.priority_min, 0)
         _require_count("Dialect.priority_max", self.priority_max, self.priority_min)
@@ -376,25 +386,27 @@ class Cleaning(Struct, frozen=True, kw_only=True, cache_hash=True):
 
 def check_url(name: str, url: str) -> str:
     """Return ``url`` without a trailing slash; plain http passes for loopback addresses only."""
-    _require(isinstance(url, str), f"{name} must be text, got {type(url).__name__}")
+    _require(isinstance(url, str), f"{name}: expected text, got {type(url).__name__}")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
         # What a name lookup does first: an empty label, or one of over 63 characters, would fail there as UnicodeError.
         host.encode("idna")
     except ValueError:
-        raise ConfigurationError(f"{name} is not a URL; right would be https://host or https://host:port") from None
+        raise ConfigurationError(
+            f"{name}: expected https://host or https://host:port, got {len(url)} characters that are no URL"
+        ) from None
     _require(
         parts.scheme in ("http", "https") and bool(host),
-        f"{name} must be https://host, got a text with scheme {parts.scheme!r}",
+        f"{name}: expected https://host, got a text with scheme {parts.scheme!r}",
     )
     _require(
         "@" not in parts.netloc and _URL_TEXT(url) is not None,
-        f"{name} must be scheme, host, port and path in ASCII: no credentials, query, fragment or blanks",
+        f"{name}: expected scheme, host and path in ASCII, got one with credentials, query, fragment or blanks",
     )
     _require(
         parts.scheme == "https" or _is_loopback(host),
-        f"{name} is plain http to {host!r}; the API key would travel in clear text: use https",
+        f"{name}: expected https, got plain http to {host!r}; the API key would travel in clear text",
     )
     return url.rstrip("/")
 
@@ -466,12 +478,12 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
         for name, kind in _PARTS.items():
             value = getattr(self, name)
             # The value's type and not its repr: a key passed in the place of Credentials must not show.
-            _require(isinstance(value, kind), f"{name} must be {kind.__name__}(…), got {type(value).__name__}")
+            _require(isinstance(value, kind), f"{name}: expected {kind.__name__}(…), got {type(value).__name__}")
         _require(
             self.clean is None or isinstance(self.clean, Cleaning),
             f"clean: expected Cleaning(…) or None, got {type(self.clean).__name__}",
         )
-        _require(self.auth in ("basic", "token"), f"auth must be 'basic' or 'token', got {self.auth!r}")
+        _require(self.auth in ("basic", "token"), f"auth: expected 'basic' or 'token', got {self.auth!r}")
         for name in ("base_url", "dialer_url"):
             force_setattr(self, name, check_url(name, getattr(self, name)))
 

@@ -4,17 +4,19 @@
 
     OzonetelError                     .outcome  .endpoint  .message  .raw
     ├── ConfigurationError            not_sent  a setting or an argument is wrong
+    ├── InputError                    not_sent  a file of leads cannot be read
     ├── InvalidLeadError              not_sent  .field .reason .row   a lead that the service would not take
-    ├── QueueFullError                not_sent  too many callers wait already
-    ├── QueueTimeoutError             not_sent  the wait for a free slot is longer than max_wait
+    ├── QueueFullError                not_sent  .retry_after   too many callers wait already
+    ├── QueueTimeoutError             not_sent  .retry_after   the wait for a free slot is longer than max_wait
     ├── ConnectError                  not_sent  the request never left
     ├── JournalError                  not_sent  the journal is in use, damaged, full, or belongs to another upload
     ├── CallbackError                 not_sent  a callback, or the file it points to, cannot be read
+    ├── DownloadError                 not_sent  .state   the file behind a callback's link could not be had
     ├── AuthenticationError           refused   key, user name or token
     ├── AuthModeError                 refused   the account's "API Authentication" setting
     ├── CampaignError                 refused   campaign missing, unknown, busy or not outbound
-    ├── LeadRejectedError             refused   .field   the service's verdict on the lead
-    ├── RequestRejectedError          refused   the request's shape, or an unlisted message under a failing status
+    ├── LeadRejectedError             refused   .field   the service looked at the lead and refused it
+    ├── RequestRejectedError          refused   .field   the request or a parameter of it, or for an unlisted reason
     ├── RateLimitedError              refused   .retry_after   over the limit, and retries are used up
     ├── OutcomeUnknownError           unknown   sent, but no trustworthy answer came back
     └── CallbackTimeoutError          unknown   accepted, but the callback that tells the result never came
@@ -26,7 +28,7 @@ this side can tell: sending again may call a person twice.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 __all__ = [
     "AuthModeError",
@@ -36,6 +38,9 @@ __all__ = [
     "CampaignError",
     "ConfigurationError",
     "ConnectError",
+    "DownloadError",
+    "DownloadState",
+    "InputError",
     "InvalidLeadError",
     "JournalError",
     "LeadRejectedError",
@@ -48,7 +53,8 @@ __all__ = [
     "RequestRejectedError",
 ]
 
-Outcome = Literal["not_sent", "refused", "unknown"]
+Outcome: TypeAlias = Literal["not_sent", "refused", "unknown"]
+DownloadState: TypeAlias = Literal["expired", "gone", "refused", "too_large", "failed"]
 
 
 class OzonetelError(Exception):
@@ -87,6 +93,13 @@ class ConfigurationError(OzonetelError):
     """A setting or an argument is wrong; nothing was sent."""
 
 
+class InputError(OzonetelError):
+    """A file of leads cannot be read: missing, not text, with broken quotes or an unusable header.
+
+    In the middle of an upload or a schedule it is not raised; the report's ``stopped_by`` tells it, with the line.
+    """
+
+
 class InvalidLeadError(OzonetelError):
     """A lead that the service would not take; nothing was sent.
 
@@ -105,11 +118,31 @@ class InvalidLeadError(OzonetelError):
 
 
 class QueueFullError(OzonetelError):
-    """The endpoint's queue already holds as many waiters as ``Limits.max_waiting`` allows; nothing was sent."""
+    """The endpoint's queue already holds as many waiters as ``Limits.max_waiting`` allows; nothing was sent.
+
+    Args:
+        retry_after: seconds, 0 or more, after which a place may be free; fit for the ``Retry-After`` of a 503.
+    """
+
+    def __init__(
+        self, message: str = "", *, retry_after: float = 0.0, endpoint: str | None = None, raw: str | None = None
+    ) -> None:
+        super().__init__(message, endpoint=endpoint, raw=raw)
+        self.retry_after = retry_after
 
 
 class QueueTimeoutError(OzonetelError):
-    """The wait for a free slot is, or would be, longer than ``max_wait``; nothing was sent."""
+    """The wait for a free slot is, or would be, longer than ``max_wait``; nothing was sent.
+
+    Args:
+        retry_after: seconds, 0 or more, after which a slot may be free; fit for the ``Retry-After`` of a 503.
+    """
+
+    def __init__(
+        self, message: str = "", *, retry_after: float = 0.0, endpoint: str | None = None, raw: str | None = None
+    ) -> None:
+        super().__init__(message, endpoint=endpoint, raw=raw)
+        self.retry_after = retry_after
 
 
 class ConnectError(OzonetelError):
@@ -128,22 +161,41 @@ class CallbackError(OzonetelError):
     """
 
 
-class AuthenticationError(OzonetelError):
-    """The service does not accept the key, the user name or the token."""
+class DownloadError(OzonetelError):
+    """The file behind a link could not be had; nothing in the dialler has changed, and trying again is safe.
 
-    outcome = "refused"
+    Args:
+        state: ``"expired"`` (links live for 24 hours), ``"gone"`` (no such file any more), ``"refused"`` (the link
+            breaks a rule of ``LinkPolicy``), ``"too_large"``, or ``"failed"`` (no connection, too slow, an unexpected
+            answer).
+    """
+
+    def __init__(self, state: DownloadState, message: str = "") -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class AuthenticationError(OzonetelError):
+    """The service does not accept the key, the user name or the token.
+
+    Attributes:
+        forbidden: whether nothing but HTTP 403 said so, which may as well be a firewall that dislikes this one request.
+    """
+
+    outcome: ClassVar[Outcome] = "refused"
+    forbidden: bool = False
 
 
 class AuthModeError(OzonetelError):
     """The account's admin setting "API Authentication" forbids this kind of credentials."""
 
-    outcome = "refused"
+    outcome: ClassVar[Outcome] = "refused"
 
 
 class CampaignError(OzonetelError):
     """The campaign is missing, unknown, busy, or not an outbound one."""
 
-    outcome = "refused"
+    outcome: ClassVar[Outcome] = "refused"
 
 
 class LeadRejectedError(OzonetelError):
@@ -153,7 +205,7 @@ class LeadRejectedError(OzonetelError):
         field: the argument the service complained about: ``"phone_number"``, ``"priority"``, ``"expiry"``, ….
     """
 
-    outcome = "refused"
+    outcome: ClassVar[Outcome] = "refused"
 
     def __init__(self, field: str, message: str = "", *, endpoint: str | None = None, raw: str | None = None) -> None:
         super().__init__(message, endpoint=endpoint, raw=raw)
@@ -161,9 +213,19 @@ class LeadRejectedError(OzonetelError):
 
 
 class RequestRejectedError(OzonetelError):
-    """The service refused the request as a whole."""
+    """The service refused the request: its shape, one of its parameters, or for a reason that no page lists.
 
-    outcome = "refused"
+    Args:
+        field: the argument the service complained about, such as ``"callback_url"``, or None when it named none.
+    """
+
+    outcome: ClassVar[Outcome] = "refused"
+
+    def __init__(
+        self, message: str = "", *, field: str | None = None, endpoint: str | None = None, raw: str | None = None
+    ) -> None:
+        super().__init__(message, endpoint=endpoint, raw=raw)
+        self.field = field
 
 
 class RateLimitedError(OzonetelError):
@@ -173,7 +235,7 @@ class RateLimitedError(OzonetelError):
         retry_after: seconds the service asked to wait, or None when it did not say.
     """
 
-    outcome = "refused"
+    outcome: ClassVar[Outcome] = "refused"
 
     def __init__(
         self,
@@ -195,7 +257,7 @@ class OutcomeUnknownError(OzonetelError):
     at the smallest risk, use ``check_duplicate=True``.
     """
 
-    outcome = "unknown"
+    outcome: ClassVar[Outcome] = "unknown"
 
 
 class CallbackTimeoutError(OzonetelError):
@@ -205,4 +267,4 @@ class CallbackTimeoutError(OzonetelError):
     way. Asking for an export again is harmless, adding leads again is not.
     """
 
-    outcome = "unknown"
+    outcome: ClassVar[Outcome] = "unknown"

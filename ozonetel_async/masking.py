@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 
-__all__ = []
+__all__ = ["redact"]
 
 _DIGITS = re.compile(r"(?<!\d)\+?\d{7,16}(?!\d)")
-
-
 # A JSON Web Token, whole or cut off; Generate Token's own answer holds one that nobody knows yet.
 _TOKENS = re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}", re.ASCII)
-
-
+# The token of a callback URL (``callbacks.url_tokens``), whole or cut off.
+_URL_TOKENS = re.compile(r"ozcb_[\w-]*", re.ASCII)
 # The same with blanks, hyphens or brackets between its groups; a date is none.
 _GROUPS = re.compile(
     r"(?<![\d-])(?!\d{4}-\d\d-\d\d|\d\d-\d\d-\d{4})\+?\(?\d{2,8}(?:[ \u00a0()-]{1,2}\d{2,8}){1,4}(?!\d)"
 )
-
-
 _RAW_LIMIT = 2_000
 
 
@@ -35,7 +30,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
         text = re.sub("".join(characters), "[secret]", text)
         if len(text) >= _RAW_LIMIT // 2:
             text = _mask_cut_end(text, characters)
-    text = _TOKENS.sub("[token]", text)
+    text = _URL_TOKENS.sub("[token]", _TOKENS.sub("[token]", text))
     text = _GROUPS.sub(_mask_groups, text)
     # Cut last: half a number does not look like one any more.
     return _DIGITS.sub(lambda match: f"[…{match.group()[-3:]}]", text)[:_RAW_LIMIT]
@@ -46,7 +41,6 @@ def _mask_groups(match: re.Match[str]) -> str:
     return f"[…{match.group()[-3:]}]" if 10 <= digits <= 16 else match.group()
 
 
-@lru_cache(maxsize=64)
 def _spellings(secret: str) -> tuple[str, ...]:
     """A pattern per character of ``secret`` for what JSON, percent-encoding and HTML may make of it.
 

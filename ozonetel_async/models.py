@@ -21,6 +21,7 @@ __all__ = [
     "Lead",
     "LeadReceipt",
     "Row",
+    "ScheduleOutcome",
     "ScheduleReport",
     "ScheduleResult",
     "UploadReport",
@@ -32,6 +33,8 @@ CellCounts: TypeAlias = dict[str, dict[str, int]]
 
 
 class _Phone(Struct, frozen=True):
+    """The one field of a lead that may be passed by place."""
+
     phone_number: str
 
 
@@ -62,7 +65,9 @@ class Lead(_Phone, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         # A lead's repr ends up in logs and tracebacks: enough to find it again, too little to call it.
         phone = self.phone_number if isinstance(self.phone_number, str) and len(self.phone_number) > 6 else ""
-        set_fields = [name for name in self.__struct_fields__[1:] if getattr(self, name) not in (None, {})]
+        values = {name: getattr(self, name) for name in self.__struct_fields__[1:]}
+        # By type, since a value may refuse to be compared.
+        set_fields = [name for name, value in values.items() if (value if type(value) is dict else value is not None)]
         more = "".join(f", {name}=…" for name in set_fields)
         return f"Lead('…{phone[-3:]}'{more})"
 
@@ -128,17 +133,21 @@ class InvalidRow(Struct, frozen=True):
     reason: str
 
 
+ScheduleOutcome: TypeAlias = Literal["accepted", "invalid", "refused", "not_sent", "unknown"]
+
+
 class ScheduleResult(Struct, frozen=True):
     """What became of one row of ``schedule_leads``.
 
     Attributes:
         row: 1-based number among the rows handed in.
-        outcome: ``"accepted"``, ``"invalid"`` (not sent), ``"refused"`` (by the service, or never sent), ``"unknown"``.
+        outcome: ``"accepted"``, ``"invalid"`` (not sent because of what it holds), ``"refused"`` by the service,
+            ``"not_sent"`` (the run ended first), ``"unknown"``.
         message: the service's text, or the reason.
     """
 
     row: int
-    outcome: Literal["accepted", "invalid", "refused", "unknown"]
+    outcome: ScheduleOutcome
     message: str
 
 
@@ -146,14 +155,17 @@ class ScheduleReport(Struct, frozen=True):
     """What became of the rows of ``schedule_leads``.
 
     Attributes:
-        results: one per row, in the order of the rows handed in.
+        results: one per row taken, in the order of the rows handed in.
+        stopped_by: why the run ended before its input did (a refusal that every further request would meet, no
+            connection, a file that breaks off), else None.
         cleaned: cells that ``clean`` has changed, counted by column and kind.
     """
 
     results: tuple[ScheduleResult, ...]
+    stopped_by: str | None = None
     cleaned: CellCounts = field(default_factory=dict)
 
-    def count(self, outcome: Literal["accepted", "invalid", "refused", "unknown"]) -> int:
+    def count(self, outcome: ScheduleOutcome) -> int:
         """How many rows ended with this outcome."""
         return sum(result.outcome == outcome for result in self.results)
 
@@ -169,8 +181,8 @@ class BatchResult(Struct, frozen=True):
         outcome: ``"accepted"`` (queued by the service), ``"refused"``, ``"not_sent"`` or ``"unknown"``.
         transaction_id: the service's ticket when accepted, else None.
         error: the error's class and text, else None.
-        verdict: what the callback said, when it told of a failed job or its counts cannot be believed, else None; phone
-            numbers are masked.
+        callback_text: what the callback said, when it told of a failed job or its counts cannot be believed, else None;
+            phone numbers are masked.
     """
 
     index: int
@@ -180,7 +192,7 @@ class BatchResult(Struct, frozen=True):
     outcome: Literal["accepted", "refused", "not_sent", "unknown"]
     transaction_id: str | None = None
     error: str | None = None
-    verdict: str | None = None
+    callback_text: str | None = None
 
 
 class FailedLead(Struct, frozen=True):
@@ -210,16 +222,16 @@ class FailedLead(Struct, frozen=True):
 class UploadReport(Struct, kw_only=True):
     """Where an upload stands; live while it runs, final when ``upload`` returns or is cancelled.
 
-    ``rows_read == rows_accepted + rows_invalid + rows_refused + rows_unknown`` holds at every moment: a row is
-    counted as read when its fate is known, and as in flight between the two.
+    ``rows_read == rows_accepted + rows_invalid + rows_refused + rows_not_sent + rows_unknown`` holds at every moment: a
+    row is counted as read when its fate is known, and as in flight until then.
 
     Attributes:
         campaign: the campaign.
         rows_read: rows whose fate is known.
         rows_accepted: rows in requests that the service has queued.
         rows_invalid: rows that were not sent because of what they hold.
-        rows_refused: rows known not to have been applied: refused by the service, or taken in but not sent because
-            the upload stopped.
+        rows_refused: rows in requests that the service refused.
+        rows_not_sent: rows taken from the input and never sent, because the upload ended first.
         rows_unknown: rows in requests that may or may not have been applied.
         rows_in_flight: rows taken from the input whose fate is not known yet; 0 at the end.
         batches: one record per request.
@@ -233,10 +245,12 @@ class UploadReport(Struct, kw_only=True):
         worst_window: most requests that were started within any one window of the bulk limit.
         elapsed: seconds.
         stopped_by: why the upload ended before its input did (a refusal that every further batch would meet, no
-            connection, or cancellation), else None.
+            connection, a file that breaks off, or cancellation), else None.
+        waiting_for: what the upload waits for while it does not get on, such as ``"the service (…)"`` in an outage or
+            ``"3 callbacks"``; else None.
         batches_settled: batches whose callback has come. Callbacks count only in uploads with a journal.
         batches_overdue: batches that wait for their callback still.
-        batches_failed: settled batches whose job failed as a whole; ``BatchResult.verdict`` has the service's text.
+        batches_failed: settled batches whose job failed as a whole; ``BatchResult.callback_text`` is the service's.
         rows_added, rows_not_added: rows that the service says it has added, and has not, in the settled batches;
             numbers that were in the campaign already are among the latter.
         rows_unreported: all other rows of settled batches: the callback's counts are missing, or do not add up to
@@ -248,6 +262,7 @@ class UploadReport(Struct, kw_only=True):
     rows_accepted: int = 0
     rows_invalid: int = 0
     rows_refused: int = 0
+    rows_not_sent: int = 0
     rows_unknown: int = 0
     rows_in_flight: int = 0
     batches: list[BatchResult] = field(default_factory=list)
@@ -260,6 +275,7 @@ class UploadReport(Struct, kw_only=True):
     worst_window: int = 0
     elapsed: float = 0.0
     stopped_by: str | None = None
+    waiting_for: str | None = None
     batches_settled: int = 0
     batches_overdue: int = 0
     rows_added: int = 0
@@ -281,10 +297,12 @@ class UploadReport(Struct, kw_only=True):
 
     def __str__(self) -> str:
         state = f", stopped: {self.stopped_by}" if self.stopped_by else ""
+        state += f", waiting for {self.waiting_for}" if self.waiting_for else ""
         saved = f" ({self.rows_repairable:,} of them repairable by clean=)" if self.rows_repairable else ""
         flight = f", {self.rows_in_flight:,} in flight" if self.rows_in_flight else ""
         return (
             f"{self.campaign}: {self.rows_read:,} rows read, {self.rows_accepted:,} accepted, "
-            f"{self.rows_invalid:,} invalid{saved}, {self.rows_refused:,} refused, {self.rows_unknown:,} unknown"
+            f"{self.rows_invalid:,} invalid{saved}, {self.rows_refused:,} refused, {self.rows_not_sent:,} not sent, "
+            f"{self.rows_unknown:,} unknown"
             f"{flight}; {len(self.batches):,} batches in {self.elapsed:.1f} s{state}"
         )

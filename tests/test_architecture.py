@@ -57,7 +57,7 @@ TAKES_ASYNC_ROWS = "rows.intake"  # rows may come from an async iterable, and ta
 KNOW_AIOHTTP = {
     "sending.transport": "the requests",
     "downloads.fetch": "failed files, from hosts that are not the service",
-    "callbacks.receiver": "aiohttp.web",
+    "callbacks.adapters": "aiohttp.web",
     "cli.listen": "the web server that commands take callbacks in with",
 }
 

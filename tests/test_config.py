@@ -110,7 +110,7 @@ def test_bad_burst(value: object) -> None:
 
 
 def test_burst_within_the_limit() -> None:
-    assert "6 over 5" in refused(lambda: RateLimit(5, burst=6), "RateLimit.burst")
+    assert "at most requests=5, got 6" in refused(lambda: RateLimit(5, burst=6), "RateLimit.burst")
     assert RateLimit(5, burst=5).burst == 5
     assert RateLimit(5, burst=1).burst == 1
     assert RateLimit(5).burst is None

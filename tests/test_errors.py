@@ -25,6 +25,8 @@ from ozonetel_async.errors import (
     CampaignError,
     ConfigurationError,
     ConnectError,
+    DownloadError,
+    InputError,
     InvalidLeadError,
     JournalError,
     LeadRejectedError,
@@ -40,12 +42,14 @@ from ozonetel_async.masking import redact
 # The contract: what each class says about the lead. Written out here, not taken from the module.
 OUTCOMES: dict[type[OzonetelError], str] = {
     ConfigurationError: "not_sent",
+    InputError: "not_sent",
     InvalidLeadError: "not_sent",
     QueueFullError: "not_sent",
     QueueTimeoutError: "not_sent",
     ConnectError: "not_sent",
     JournalError: "not_sent",
     CallbackError: "not_sent",
+    DownloadError: "not_sent",
     AuthenticationError: "refused",
     AuthModeError: "refused",
     CampaignError: "refused",
@@ -64,10 +68,14 @@ EXAMPLES: list[OzonetelError] = [
     LeadRejectedError("priority", "out of range", endpoint="add", raw='{"status":"Error"}'),
     RateLimitedError("too many Requests", retry_after=12.5, endpoint="bulk", raw="x"),
     RateLimitedError("too many Requests"),
+    RequestRejectedError("no URL", field="callback_url", endpoint="dial_status", raw="x"),
+    QueueFullError("full", retry_after=2.5, endpoint="add"),
+    QueueTimeoutError("late", retry_after=40.0, endpoint="add"),
+    DownloadError("expired", "the link has expired"),
     *(
         kind("text", endpoint="schedule", raw="body")
         for kind in OUTCOMES
-        if kind not in (InvalidLeadError, LeadRejectedError, RateLimitedError)
+        if kind not in (InvalidLeadError, LeadRejectedError, RateLimitedError, DownloadError)
     ),
 ]
 
@@ -155,6 +163,10 @@ def test_invalid_lead_names_row_and_field() -> None:
 
 def test_extra_attributes() -> None:
     assert LeadRejectedError("skill", "wrong").field == "skill"
+    assert RequestRejectedError("no").field is None
+    assert RequestRejectedError("no", field="callback_url").field == "callback_url"
+    assert QueueFullError("full").retry_after == QueueTimeoutError("late").retry_after == 0.0
+    assert DownloadError("gone").state == "gone"
     assert RateLimitedError("slow down").retry_after is None
     assert RateLimitedError("slow down", retry_after=3.0).retry_after == 3.0
 
@@ -253,6 +265,13 @@ def test_a_secret_that_was_cut_before_is_masked_too(encode: Callable[[str], str]
 
 def test_a_short_text_is_not_taken_for_a_cut_one() -> None:
     assert redact("this is a test", ["test-key"]) == "this is a test"
+
+
+@pytest.mark.parametrize("before", ["", "https://me.example/cb/", "https%3A%2F%2Fme.example%2F", "\\/"])
+def test_the_token_of_a_callback_url_is_masked_whatever_stands_around_it(before: str) -> None:
+    token = "ozcb_" + "aB3-_9zQ" * 4
+    assert redact(f"cannot reach {before}{token}?x=1, sorry") == f"cannot reach {before}[token]?x=1, sorry"
+    assert "aB3" not in redact(f"cut off: {before}{token[:12]}")
 
 
 # -- redact: phone numbers ---------------------------------------------------------------------------------------

@@ -129,11 +129,17 @@ def test_schedule_report_counts() -> None:
 
 def test_upload_report_reads_as_one_line() -> None:
     report = UploadReport(
-        campaign="Diwali", rows_read=1_200, rows_accepted=1_000, rows_invalid=150, rows_refused=40, rows_unknown=10
+        campaign="Diwali",
+        rows_read=1_200,
+        rows_accepted=1_000,
+        rows_invalid=150,
+        rows_refused=30,
+        rows_not_sent=10,
+        rows_unknown=10,
     )
     report.elapsed = 61.26
     assert str(report) == (
-        "Diwali: 1,200 rows read, 1,000 accepted, 150 invalid, 40 refused, 10 unknown; 0 batches in 61.3 s"
+        "Diwali: 1,200 rows read, 1,000 accepted, 150 invalid, 30 refused, 10 not sent, 10 unknown; 0 batches in 61.3 s"
     )
     report.rows_in_flight, report.stopped_by = 1_500, "no connection"
     assert "10 unknown, 1,500 in flight; 0 batches in 61.3 s, stopped: no connection" in str(report)

@@ -10,28 +10,25 @@ The callback URL's base, given to ``upload`` and ``dial_status``, is then ``http
 the method of a callback. Its siblings' are POST; PUT is taken as the same, and a GET, or a request without body, is
 read from its query, where call callbacks of the same vendor bear a field ``data``.
 
-Whoever calls learns one of these: 200 stored (also when it was stored before), 400 unreadable, 404 no token or an
-unknown one, 405 another method, 408 too slow, 413 too large, 415 packed, 503 not stored for now, repeat it.
+The answer is one of these: 200 stored (also when it was stored before), 400 unreadable, 404 no token or an unknown
+one, 405 another method, 408 too slow, 413 too large, 415 compressed, 503 not stored for now, repeat it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..config import DEFAULT_TIMEZONE, timezone_named
 from ..errors import CallbackError, ConfigurationError, JournalError
-from .adapters import CallbackApp
-from .incoming import ALLOW, METHODS, REASONS, BodyError, Incoming
+from .adapters import METHODS, BodyError, CallbackApp, Incoming, answer_aiohttp
 from .results import parse_callback
 from .url_tokens import url_token
 from .waiting import CallbackResult, PendingCallback, PendingCallbacks
 
 if TYPE_CHECKING:
-    # aiohttp.web takes 40 ms to import, and only those who mount the handler need it; they have imported it.
     from aiohttp import web
 
 __all__ = ["CallbackReceiver", "CallbackSink"]
@@ -63,7 +60,7 @@ class CallbackReceiver:
         timeout: most seconds for a body to arrive.
 
     Raises:
-        ConfigurationError: one of them is not that.
+        ConfigurationError: an argument is out of its range.
     """
 
     def __init__(
@@ -71,30 +68,30 @@ class CallbackReceiver:
     ) -> None:
         self._timezone = timezone_named(timezone)
         if not (isinstance(max_bytes, int) and max_bytes > 0):
-            raise ConfigurationError(f"max_bytes must be a whole number above zero, got {max_bytes!r}")
+            raise ConfigurationError(f"max_bytes: expected a whole number above zero, got {max_bytes!r}")
         if not (isinstance(timeout, int | float) and 0 < timeout < float("inf")):
-            raise ConfigurationError(f"timeout must be more than zero seconds, got {timeout!r}")
-        self._expectations = PendingCallbacks()
-        self._sinks: tuple[CallbackSink, ...] = (self._expectations, *sinks)
+            raise ConfigurationError(f"timeout: expected more than zero seconds, got {timeout!r}")
+        self._pending = PendingCallbacks()
+        self._sinks: tuple[CallbackSink, ...] = (self._pending, *sinks)
         self._max_bytes = max_bytes
         self._timeout = timeout
-        self.asgi = CallbackApp(self.receive)
+        self.asgi: CallbackApp = CallbackApp(self.receive)
         """An ASGI 3 app, for ``app.mount(path, receiver.asgi)`` or as an app of its own."""
 
     def expect(self, token: str) -> PendingCallback:
-        """Begin to keep callbacks that bear ``token``, for whoever waits for them in this process.
+        """Begin to keep callbacks that bear ``token``, to be waited for in this process.
 
         Call it before the request goes out, and close what it returns::
 
             token = new_token()
-            with receiver.expect(token) as expectation:
+            with receiver.expect(token) as pending:
                 await client.add_batch(..., callback_url=add_token("https://me.example/ozonetel", token))
-                result = await expectation.get(timeout=300)
+                result = await pending.get(timeout=300)
 
         Raises:
             ConfigurationError: the token is not from ``new_token``, or is expected already.
         """
-        return self._expectations.expect(token)
+        return self._pending.expect(token)
 
     async def handle(self, path: str, query: str = "", content_type: str = "", body: bytes = b"") -> int:
         """Take in one callback, for frameworks of other kinds; never raises but for cancellation.
@@ -115,7 +112,7 @@ class CallbackReceiver:
         if len(body) > self._max_bytes:
             return 413
         try:
-            # Read before anybody looks at the token, so that the answer to nonsense does not tell whether it is known.
+            # Before the token is looked up, so that the answer to an unreadable body does not tell whether it is known.
             result = parse_callback(body, content_type, timezone=self._timezone, max_bytes=self._max_bytes)
         except CallbackError as error:
             _log.warning("a callback was refused: %s", error)
@@ -128,7 +125,7 @@ class CallbackReceiver:
             try:
                 if await sink.deliver(token, result):
                     return 200
-            except Exception as error:  # a sink may be anybody's, and its texts may hold anything
+            except Exception as error:  # a sink of the caller's own may raise anything, with secrets in its text
                 reason = error if isinstance(error, JournalError) else type(error).__name__
                 _log.error("a callback was not stored by %s: %s", type(sink).__name__, reason)
                 failed = True
@@ -168,38 +165,4 @@ class CallbackReceiver:
 
     async def aiohttp_handler(self, request: web.Request) -> web.Response:
         """Handler for ``app.router.add_route("*", "/ozonetel/{tail:.*}", receiver.aiohttp_handler)``."""
-        from aiohttp import web
-
-        headers = request.headers
-        status = await self.receive(
-            Incoming(
-                method=request.method,
-                path=request.rel_url.raw_path,
-                query=request.rel_url.raw_query_string,
-                content_type=headers.get("Content-Type", ""),
-                content_length=headers.get("Content-Length", ""),
-                encoding=headers.get("Content-Encoding", ""),
-                chunks=_aiohttp_chunks(request),
-            )
-        )
-        response = web.Response(status=status, text=REASONS[status])
-        if status == 405:
-            response.headers["Allow"] = ALLOW
-        if status != 200 and not request.content.at_eof():
-            # The rest of the body may never end, and aiohttp's server would read on for tens of seconds.
-            response.force_close()
-            await response.prepare(request)
-            await response.write_eof()
-            request.protocol.force_close()
-        return response
-
-
-async def _aiohttp_chunks(request: web.Request) -> AsyncGenerator[bytes]:
-    failed = False
-    try:
-        async for chunk in request.content.iter_any():
-            yield chunk
-    except Exception:  # whatever aiohttp's parser finds wrong with a body: its classes for that are not one family
-        failed = True
-    if failed:
-        raise BodyError
+        return await answer_aiohttp(self.receive, request)

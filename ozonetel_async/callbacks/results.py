@@ -40,7 +40,7 @@ def split_url(text: object) -> SplitResult | None:
 
 
 class SecretUrl:
-    """A pre-signed link, kept verbatim; whoever has the text has the file, so only ``reveal`` gives it out.
+    """A pre-signed link, kept verbatim; the text gives access to the file, so only ``reveal`` gives it out.
 
     ``repr`` and ``str`` show host and path. It cannot be pickled; a journal stores ``reveal()``.
 
@@ -55,9 +55,9 @@ class SecretUrl:
         if parts is None or "@" in parts.netloc:
             raise CallbackError(f"{shape_of(text)} is not a link; right would be https://host/path?query in ASCII")
         self._text = text
-        self.scheme = parts.scheme
-        self.host = parts.hostname or ""
-        self.path = parts.path
+        self.scheme: str = parts.scheme
+        self.host: str = parts.hostname or ""
+        self.path: str = parts.path
 
     def reveal(self) -> str:
         """The link itself, byte for byte as it came; for the download and the journal, nowhere else."""

@@ -1,4 +1,4 @@
-"""Callbacks that somebody in this process waits for."""
+"""Callbacks that this process waits for."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["CallbackResult", "PendingCallback", "PendingCallbacks"]
 
 CallbackResult: TypeAlias = JobResult | ExportResult
 
-# Different callbacks under one token that wait to be taken; more come only from somebody who plays with the token.
+# Different callbacks under one token that are kept until they are taken; one request has a single result.
 _HELD_LIMIT: Final = 32
-# Waits that have ended well, kept so that a repeat of their callback is not answered as a stranger's.
+# Tokens of waits that have ended well, kept so that a repeat of their callback is answered as stored.
 _ANSWERED_LIMIT: Final = 1_024
 
 
@@ -49,7 +49,7 @@ class PendingCallback:
         """Expect nothing any more; idempotent."""
         self._owner.forget(self._token, answered=bool(self._results))
 
-    async def get(self, timeout: float | None = None) -> CallbackResult:  # noqa: ASYNC109 - the caller's patience
+    async def get(self, timeout: float | None = None) -> CallbackResult:  # noqa: ASYNC109 - how long the caller waits
         """The next callback, the first one first. Exact repeats are left out.
 
         Args:
@@ -77,9 +77,9 @@ class PendingCallback:
 
 
 class PendingCallbacks:
-    """The open expectations of a receiver, a sink like any other.
+    """The pending callbacks of a receiver, a ``CallbackSink``.
 
-    Holds as many entries as there are open expectations: one that is dropped without being closed goes by itself.
+    Holds as many entries as there are pending callbacks: one that is dropped without being closed is removed.
     """
 
     def __init__(self) -> None:
@@ -102,17 +102,17 @@ class PendingCallbacks:
         key = _key(token)
         if key in self._open:
             raise ConfigurationError("this token is expected already; each request needs a token of its own")
-        expectation = self._open[key] = PendingCallback(self, token)
-        return expectation
+        pending = self._open[key] = PendingCallback(self, token)
+        return pending
 
     async def deliver(self, token: str, result: CallbackResult) -> bool:
-        """Hand a callback to whoever expects it; see ``CallbackSink``."""
+        """Hand a callback to its ``PendingCallback``; see ``CallbackSink``."""
         key = _key(token)
-        expectation = self._open.get(key)
-        return expectation.take_in(token, result) if expectation is not None else key in self._answered
+        pending = self._open.get(key)
+        return pending.take_in(token, result) if pending is not None else key in self._answered
 
     def forget(self, token: str, *, answered: bool) -> None:
-        """End an expectation; when it was ``answered``, repeats are still known for a while."""
+        """End a wait; when it was ``answered``, repeats are still known for a while."""
         key = _key(token)
         if self._open.pop(key, None) is not None and answered:
             self._answered[key] = None

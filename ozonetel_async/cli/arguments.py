@@ -7,7 +7,7 @@ import re
 from typing import Final, Literal
 
 from ..config import DEFAULT_TIMEZONE, Limits, RateLimit
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InputError
 from ..rows.csv_file import CsvRows, read_csv
 from ..rows.rejects import is_same_file
 
@@ -49,10 +49,10 @@ def open_rows(args: argparse.Namespace) -> CsvRows:
     """The rows of the file."""
     try:
         return read_csv(args.file, dict(args.column), encoding=args.encoding, delimiter=args.delimiter)
-    except ConfigurationError as error:
+    except (ConfigurationError, InputError) as error:
         if "columns={" not in error.message:
             raise
-        raise ConfigurationError(f"{error.message}; on the command line: --column HEADER=COLUMN") from None
+        raise type(error)(f"{error.message}; on the command line: --column HEADER=COLUMN") from None
 
 
 def check_other_files(option: str, path: str | None, precious: dict[str, str | None]) -> None:

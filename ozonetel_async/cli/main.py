@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from msgspec import Struct
 
-from ..errors import ConfigurationError, InvalidLeadError, JournalError, OzonetelError
+from ..errors import ConfigurationError, InputError, InvalidLeadError, JournalError, OzonetelError
 from .commands import demo, dial_status, failed_rows, receive, resume, schedule, simulate, status, upload, upload_job
 from .screen import Exit, OutputError, Screen, StdoutError, streams
 from .signals import cancel_on_signals
@@ -132,7 +132,7 @@ def _epilog(keys: Mapping[str, str]) -> str:
 
 
 # Of the user, found before anything is sent. What the service refuses or leaves open is no mistake of usage.
-_MISTAKES = (ConfigurationError, InvalidLeadError, JournalError)
+_MISTAKES = (ConfigurationError, InputError, InvalidLeadError, JournalError)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -137,12 +137,14 @@ class Watcher:
                 ("accepted", report.rows_accepted),
                 ("invalid", report.rows_invalid),
                 ("refused", report.rows_refused),
+                ("not sent", report.rows_not_sent),
                 ("unknown", report.rows_unknown),
                 ("in flight", report.rows_in_flight),
             ),
             requests=len(report.batches),
             next_free_in=self._queue.next_free_in,
             seconds_left=self._seconds_left(report),
+            waiting=None if report.waiting_for is None else f"waiting for {report.waiting_for}",
         )
 
     def _seconds_left(self, report: UploadReport) -> float | None:

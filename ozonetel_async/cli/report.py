@@ -8,20 +8,30 @@ from typing import Final
 from msgspec import to_builtins
 
 from ..config import RateLimit
+from ..errors import InputError
 from ..models import UploadReport
 from .screen import Facts, Screen, duration
 
-__all__ = ["REPORT_KEYS", "count_facts", "report_facts", "report_values", "show_callback_texts", "show_failures"]
+__all__ = [
+    "REPORT_KEYS",
+    "check_input",
+    "count_facts",
+    "report_facts",
+    "report_values",
+    "show_callback_texts",
+    "show_failures",
+]
 
 # So many invalid rows and failed requests are shown; the others are in --rejects and --json.
 _SHOWN: Final = 5
 
 REPORT_KEYS: Final[Mapping[str, str]] = {
     "campaign": "its name",
-    "rows_read": "rows whose fate is known: the sum of the next four",
+    "rows_read": "rows whose fate is known: the sum of the next five",
     "rows_accepted": "queued by the service",
     "rows_invalid": "not sent because of what they hold",
-    "rows_refused": "not applied, or not sent",
+    "rows_refused": "refused by the service",
+    "rows_not_sent": "never sent, because the upload ended first",
     "rows_unknown": "sent without a trustworthy answer",
     "rows_in_flight": "0 at the end",
     "batches": "per request: index, first_row, last_row, rows, outcome, transaction_id, error, verdict (what the "
@@ -40,6 +50,13 @@ REPORT_KEYS: Final[Mapping[str, str]] = {
 }
 
 
+def check_input(stopped_by: str | None, *, sent: bool) -> None:
+    """Raise ``InputError`` when a file broke off before anything was sent, which makes it a mistake of usage."""
+    kind, _, message = (stopped_by or "").partition(": ")
+    if kind == InputError.__name__ and not sent:
+        raise InputError(message)
+
+
 def report_values(report: UploadReport) -> dict[str, object]:
     """A report as plain values."""
     return {name: to_builtins(getattr(report, name)) for name in REPORT_KEYS}
@@ -52,7 +69,8 @@ def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
         ("rows read", f"{report.rows_read:,}"),
         ("accepted", f"{report.rows_accepted:,} (queued by the service)"),
         ("invalid", f"{report.rows_invalid:,} (not sent)"),
-        ("refused", f"{report.rows_refused:,} (not applied, or not sent)"),
+        ("refused", f"{report.rows_refused:,} (by the service)"),
+        ("not sent", f"{report.rows_not_sent:,} (the upload ended first)"),
         ("unknown", f"{report.rows_unknown:,} (sent without a trustworthy answer)"),
         ("requests", f"{report.requests:,}, {window}"),
         ("time", duration(report.elapsed) if report.elapsed >= 60 else f"{report.elapsed:.1f} s"),
@@ -98,5 +116,9 @@ def show_failures(screen: Screen, report: UploadReport, rejects: str | None) -> 
         screen.say(f"rows {batch.first_row} to {batch.last_row}: {batch.outcome.replace('_', ' ')}: {batch.error}")
     if len(failed) > _SHOWN:
         screen.say(f"{len(failed) - _SHOWN:,} more requests failed; --json lists all of them")
-    told = [(batch.first_row, batch.last_row, batch.verdict) for batch in report.batches if batch.verdict is not None]
+    told = [
+        (batch.first_row, batch.last_row, batch.callback_text)
+        for batch in report.batches
+        if batch.callback_text is not None
+    ]
     show_callback_texts(screen, told)

@@ -1,4 +1,4 @@
-"""The client: a door to everything else."""
+"""The client: one method per thing a user can ask of the service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Protocol, Self
 
 from ..config import (
     DEFAULT_TIMEZONE,
@@ -24,13 +24,24 @@ from ..config import (
 )
 from ..errors import ConfigurationError
 from ..models import BatchReceipt, CellCounts, ExportReceipt, Lead, LeadReceipt, Row, ScheduleReport, UploadReport
-from ..protocol.endpoints import QueueName
-from ..protocol.params import Action, add_params, bulk_params, check_campaign, dial_status_params, schedule_params
-from ..protocol.replies import batch_receipt, export_receipt, lead_receipt
+from ..protocol.endpoints import EndpointName, QueueName
+from ..protocol.params import (
+    Action,
+    CallStatus,
+    DatedBy,
+    LeadStatus,
+    add_params,
+    bulk_params,
+    check_campaign,
+    dial_status_params,
+    schedule_params,
+)
+from ..protocol.replies import Reply, batch_receipt, export_receipt, lead_receipt
+from ..protocol.requests import Params
 from ..rows.batches import ChunkerMaker, chunker_maker, raise_invalid
 from ..rows.columns import Layout
 from ..rows.intake import Rows, RowSource
-from ..sending.dispatcher import ApiRequest, Dispatcher
+from ..sending.dispatcher import ApiRequest, Dispatcher, check_queue_options
 from ..sending.transport import Transport
 from ..upload.upload import OnUnknown, UploadOptions
 from .legacy import LegacyClient
@@ -42,9 +53,6 @@ if TYPE_CHECKING:
     from ..callbacks.results import ExportResult
     from ..downloads.links import LinkPolicy
     from .dial_status import Expecting
-
-LeadStatus: TypeAlias = Literal["All", "Fail", "Success", "Pending"]
-DialStatus: TypeAlias = Literal["All", "Fail", "NoAnswer", "user_disconnected", "answered"]
 
 __all__ = ["OzonetelClient", "QueueFigures"]
 
@@ -90,7 +98,8 @@ class OzonetelClient:
         timeouts, limits, retry, dialect: see ``config``.
         session: an ``aiohttp.ClientSession`` of your own (proxy, TLS settings, connection limits); it stays open. The
             deprecated GET endpoints do not use it.
-
+        max_wait: most seconds for which a call with one request may wait for its place in the rate limit, unless the
+            call says otherwise; None waits as long as it takes. Uploads and schedules always do.
         link_policy: what may be fetched of the links that callbacks bring; default: the documented host, over https.
         clean: what may be repaired in leads, unless a call says otherwise; None changes nothing.
 
@@ -112,6 +121,7 @@ class OzonetelClient:
         retry: RetryPolicy | None = None,
         dialect: Dialect | None = None,
         session: aiohttp.ClientSession | None = None,
+        max_wait: float | None = None,
         link_policy: LinkPolicy | None = None,
         clean: Cleaning | None = None,
     ) -> None:
@@ -128,10 +138,12 @@ class OzonetelClient:
             dialect=Dialect() if dialect is None else dialect,
             clean=clean,
         )
+        check_queue_options(0, max_wait)
+        self._max_wait = max_wait
         self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session))
         self._link_policy = link_policy
         self.queues: Mapping[QueueName, QueueFigures] = MappingProxyType(self._dispatcher.queues)
-        self.legacy = LegacyClient(self._config, self._dispatcher)
+        self.legacy: LegacyClient = LegacyClient(self._config, self._dispatcher, max_wait)
 
     async def __aenter__(self) -> Self:
         return self
@@ -169,7 +181,8 @@ class OzonetelClient:
             skip_name_validation: let the service take any name; it is not cleaned then.
             clean: what may be repaired in the lead's fields; None takes the client's setting, False repairs nothing.
             queue_priority: larger goes first; this is the place in the queue, not the lead's dialling priority.
-            max_wait: most seconds to wait for a place in the rate limit.
+            max_wait: most seconds to wait for a place in the rate limit, all attempts together; default: the client's.
+                ``float("inf")`` waits as long as it takes. ``retry_after`` of the error suits a 503 answer.
 
         Raises:
             InvalidLeadError, QueueFullError, QueueTimeoutError, ConnectError, ConfigurationError: nothing was sent.
@@ -188,8 +201,7 @@ class OzonetelClient:
             clean=chosen_cleaning(clean, self._config.clean),
             cleaned=cleaned,
         )
-        call = ApiRequest("add", params, campaign=check_campaign(campaign), priority=queue_priority, max_wait=max_wait)
-        return lead_receipt(await self._dispatcher.call(call), cleaned)
+        return lead_receipt(await self._request("add", params, campaign, queue_priority, max_wait), cleaned)
 
     async def add_batch(
         self,
@@ -215,8 +227,9 @@ class OzonetelClient:
             columns: the service's column names, in the order of the sequences.
             check_duplicate: skip numbers that stand in the campaign, or earlier in the same request.
             is_delete: skip numbers that the campaign has; cannot be combined with ``check_duplicate``.
-            callback_url: where the service reports what became of the rows.
+            callback_url: where the service reports what became of the rows; sent as it stands.
             clean: as for ``add_lead``.
+            queue_priority, max_wait: as for ``add_lead``.
 
         Raises:
             InvalidLeadError: a row is bad; ``.row`` says which, 1-based.
@@ -225,14 +238,12 @@ class OzonetelClient:
         params = bulk_params(
             action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
         )
-        campaign = check_campaign(campaign)
+        check_campaign(campaign)
         rows = await _take_at_most(leads, self._dispatcher.endpoints["bulk"].rows)
         chunker = self._chunker("bulk", columns, leads, clean)(raise_invalid)
         (batch,) = chunker.feed(rows) or chunker.flush()
-        call = ApiRequest(
-            "bulk", params, campaign=campaign, payload=batch.payload, priority=queue_priority, max_wait=max_wait
-        )
-        return batch_receipt(await self._dispatcher.call(call), batch.rows, chunker.cleaned)
+        reply = await self._request("bulk", params, campaign, queue_priority, max_wait, batch.payload)
+        return batch_receipt(reply, batch.rows, chunker.cleaned)
 
     async def upload(
         self,
@@ -245,7 +256,7 @@ class OzonetelClient:
         is_delete: bool | None = None,
         callback_url: str | None = None,
         queue_priority: int = -1,
-        in_flight: int | None = None,
+        concurrency: int | None = None,
         journal: str | PathLike[str] | None = None,
         callback_timeout: float | None = None,
         on_progress: Callable[[UploadReport], object] | None = None,
@@ -259,7 +270,8 @@ class OzonetelClient:
 
         Rows are pulled as they are needed, so memory does not grow with the input. A bad row is reported and left
         out; a request whose fate nobody can know is reported too. What every further request would meet as well
-        (bad credentials, an unknown campaign, no connection) ends the upload early: see ``report.stopped_by``.
+        (bad credentials, an unknown campaign, no connection) ends the upload early, as does a file that breaks off: see
+        ``report.stopped_by``. A service that cannot be reached any more is waited for: ``RetryPolicy.outage``.
 
         Args:
             leads: leads, mappings with the service's column names, sequences with ``columns``, or ``read_csv(…)``; an
@@ -268,15 +280,17 @@ class OzonetelClient:
                 one, else the first mapping's keys, else the fields that the leads use.
             action, check_duplicate, is_delete, callback_url: as for ``add_batch``.
             queue_priority: place in the bulk queue; below 0, single batches overtake the upload.
-            in_flight: requests under way at a time; default: as many as the limit lets start at once.
+            concurrency: requests under way at a time; default: as many as the limit lets start at once.
             journal: path of a file that makes the upload durable: after a crash, the same call with the same input
                 continues it. Batches accepted by then are skipped, batches not sent are sent, and those whose answer
-                was cut off follow ``on_unknown``. With ``callback_url``, each batch gets a callback URL of its own
-                below it; ``receiver.CallbackReceiver`` takes the callbacks in, here or in another process.
+                was cut off follow ``on_unknown``. With ``callback_url``, each batch gets a callback URL of its own: a
+                secret token is added below it as one more path segment. ``CallbackReceiver`` takes the callbacks in,
+                here or in another process.
             callback_timeout: seconds to wait for the callbacks after the last answer, and then fetch the lists of the
                 rows that the service did not add: ``report.failed_rows()``. Needs ``journal`` and ``callback_url``.
                 None does not wait.
-            on_progress: called with the live report before the first row and whenever a batch's fate is known.
+            on_progress: called with the live report before the first row, whenever a batch's fate is known, and when
+                the upload has to wait: ``report.waiting_for`` says for what.
             stop: set it to end the upload early: what is on the wire is finished, nothing more is begun, and callbacks
                 are waited for no longer.
             on_unknown: ``"hold"`` reports batches without a trustworthy answer and leaves them alone. ``"resend"``
@@ -294,13 +308,13 @@ class OzonetelClient:
             ConfigurationError: an argument is wrong; nothing was sent.
             JournalError: the journal is in use, damaged, of another upload or of an input that has changed; nothing was
                 sent.
-            Exception: whatever ``leads`` itself raises, after the rows taken from it were sent.
+            Exception: whatever ``leads`` itself raises, ``InputError`` aside, after the rows taken from it were sent.
             asyncio.CancelledError: the report passed to ``on_progress`` is final then as well.
         """
         options = UploadOptions(
             on_unknown=on_unknown,
             queue_priority=queue_priority,
-            in_flight=in_flight,
+            concurrency=concurrency,
             on_progress=on_progress,
             rejects=rejects,
             changes=changes,
@@ -336,6 +350,7 @@ class OzonetelClient:
         columns: Sequence[str] | None = None,
         check_duplicate: bool | None = None,
         clean: Cleaning | bool | None = None,
+        queue_priority: int = 0,
         on_result: OnResult | None = None,
     ) -> ScheduleReport:
         """Have leads dialled at a set time, 100 rows a request (page "Schedule Campaign Data").
@@ -344,17 +359,26 @@ class OzonetelClient:
             leads: leads with ``scheduled_time``, or rows with the column ``ScheduledTime``.
             columns: the service's column names, in the order of the sequences.
             check_duplicate: leave out numbers that the service has already.
-            clean: as for ``add_lead``.
+            clean, queue_priority: as for ``add_lead``.
             on_result: called with each row's result once it is known, also when cancelled; rows it never hears of were
                 not sent.
 
         Returns:
-            One result per row, in their order.
+            One result per row, in their order; ``stopped_by`` says what ended the run early, such as a file that breaks
+            off.
         """
         params = schedule_params(check_duplicate)
         chunker = self._chunker("schedule", columns, leads, clean)
-        check_campaign(campaign)
-        return await schedule_rows(self._dispatcher, "schedule", campaign, leads, chunker, params, on_result)
+        return await schedule_rows(
+            self._dispatcher,
+            "schedule",
+            check_campaign(campaign),
+            leads,
+            chunker,
+            params,
+            on_result,
+            queue_priority=queue_priority,
+        )
 
     async def request_dial_status(
         self,
@@ -364,17 +388,26 @@ class OzonetelClient:
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         status: LeadStatus = "All",
-        dial_status: DialStatus = "All",
+        call_status: CallStatus = "All",
         disposition: str = "ALL",
-        sort_by: Literal[0, 1, 2] = 0,
+        dated_by: DatedBy | None = None,
+        queue_priority: int = 0,
+        max_wait: float | None = None,
     ) -> ExportReceipt:
         """Have a campaign's dial status sent to ``callback_url`` (page "Campaign Dial Status"; 10 a minute).
 
         Args:
-            callback_url: http or https URL that the service calls with the result.
+            callback_url: http or https URL that the service calls with the result; sent as it stands.
             since, until: bounds; aware datetimes are converted to the platform's zone, naive ones are taken as in it.
-            status, dial_status, disposition: which leads.
-            sort_by: which date the bounds mean: 0 all data, 1 created, 2 updated.
+            status: which leads, by what became of them.
+            call_status: which leads, by the outcome of the last call.
+            disposition: which leads, by what the agent noted.
+            dated_by: which date of a lead the bounds mean; None takes all data.
+            queue_priority, max_wait: as for ``add_lead``.
+
+        Raises:
+            RequestRejectedError: the service refused it; ``.field`` is ``"callback_url"`` if that was why.
+            OzonetelError: as for ``add_lead``.
         """
         params = dial_status_params(
             self._config.timezone,
@@ -382,13 +415,11 @@ class OzonetelClient:
             since=since,
             until=until,
             status=status,
-            dial_status=dial_status,
+            call_status=call_status,
             disposition=disposition,
-            sort_by=sort_by,
+            dated_by=dated_by,
         )
-        return export_receipt(
-            await self._dispatcher.call(ApiRequest("dial_status", params, campaign=check_campaign(campaign)))
-        )
+        return export_receipt(await self._request("dial_status", params, campaign, queue_priority, max_wait))
 
     async def dial_status(
         self,
@@ -400,15 +431,18 @@ class OzonetelClient:
         since: datetime | str | None = None,
         until: datetime | str | None = None,
         status: LeadStatus = "All",
-        dial_status: DialStatus = "All",
+        call_status: CallStatus = "All",
         disposition: str = "ALL",
-        sort_by: Literal[0, 1, 2] = 0,
+        dated_by: DatedBy | None = None,
+        queue_priority: int = 0,
+        max_wait: float | None = None,
     ) -> ExportResult:
         """Ask for the dial status as ``request_dial_status`` does, and wait for the callback that brings it.
 
         Args:
-            receiver: a ``receiver.CallbackReceiver`` of this process, mounted under ``callback_url``.
-            callback_url: public URL under which the service reaches it.
+            receiver: a ``CallbackReceiver`` of this process, mounted under ``callback_url``.
+            callback_url: public URL under which the service reaches it; a secret token is added below it as one more
+                path segment, by which the callback is known.
             timeout: most seconds from the answer to the callback.
 
         Returns:
@@ -427,12 +461,33 @@ class OzonetelClient:
                 since=since,
                 until=until,
                 status=status,
-                dial_status=dial_status,
+                call_status=call_status,
                 disposition=disposition,
-                sort_by=sort_by,
+                dated_by=dated_by,
+                queue_priority=queue_priority,
+                max_wait=max_wait,
             )
 
         return await wait_for_export(send, receiver=receiver, callback_url=callback_url, timeout=timeout)
+
+    async def _request(
+        self,
+        endpoint: EndpointName,
+        params: Params,
+        campaign: str,
+        queue_priority: int,
+        max_wait: float | None,
+        payload: bytes | None = None,
+    ) -> Reply:
+        call = ApiRequest(
+            endpoint,
+            params,
+            campaign=check_campaign(campaign),
+            payload=payload,
+            priority=queue_priority,
+            max_wait=self._max_wait if max_wait is None else max_wait,
+        )
+        return await self._dispatcher.call(call)
 
     def _chunker(
         self, layout: Layout, columns: Sequence[str] | None, leads: Rows, clean: Cleaning | bool | None
@@ -455,6 +510,6 @@ async def _take_at_most(leads: Rows, limit: int) -> list[Row]:
         raise intake.failure
     if not 0 < len(rows) <= limit:
         raise ConfigurationError(
-            f"leads must hold 1 to {limit} rows, got {'more' if rows else 'none'}; upload() takes any number"
+            f"leads: expected 1 to {limit} rows, got {'more' if rows else 'none'}; upload() takes any number"
         )
     return rows

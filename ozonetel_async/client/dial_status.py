@@ -39,7 +39,8 @@ async def dial_status(
     Args:
         send: sends the request with the callback URL it is given.
         receiver: mounted under ``callback_url``, in this process.
-        callback_url: public URL under which the service reaches the receiver.
+        callback_url: public URL under which the service reaches the receiver; a secret token is added below it as one
+            more path segment.
         timeout: most seconds from the answer to the callback.
 
     Returns:
@@ -52,11 +53,11 @@ async def dial_status(
         OzonetelError: whatever ``send`` raises.
     """
     if not (isinstance(timeout, int | float) and 0 < timeout < float("inf")):
-        raise ConfigurationError(f"timeout must be more than zero seconds, got {timeout!r}")
+        raise ConfigurationError(f"timeout: expected more than zero seconds, got {timeout!r}")
     token = new_token()
     url = add_token(callback_url, token)
     failure: CallbackTimeoutError | OutcomeUnknownError
-    with receiver.expect(token) as expectation:
+    with receiver.expect(token) as pending:
         unique_id = ""
         try:
             unique_id = (await send(url)).unique_id
@@ -70,13 +71,13 @@ async def dial_status(
             )
         with suppress(TimeoutError):  # told by the failure prepared above
             async with asyncio.timeout(timeout):
-                return await _own_result(expectation, unique_id)
+                return await _own_result(pending, unique_id)
     raise failure
 
 
-async def _own_result(expectation: PendingCallback, unique_id: str) -> ExportResult:
+async def _own_result(pending: PendingCallback, unique_id: str) -> ExportResult:
     while True:
-        result = _as_export(await expectation.get())
+        result = _as_export(await pending.get())
         if not (unique_id and result.unique_id) or result.unique_id == unique_id:
             return result
 

@@ -28,9 +28,10 @@ class LegacyClient:
     drops.
     """
 
-    def __init__(self, config: ClientConfig, dispatcher: Dispatcher) -> None:
+    def __init__(self, config: ClientConfig, dispatcher: Dispatcher, max_wait: float | None = None) -> None:
         self._config = config
         self._dispatcher = dispatcher
+        self._max_wait = max_wait
 
     async def add_lead(
         self,
@@ -57,7 +58,11 @@ class LegacyClient:
             cleaned=cleaned,
         )
         call = ApiRequest(
-            "legacy_add", params, campaign=check_campaign(campaign), priority=queue_priority, max_wait=max_wait
+            "legacy_add",
+            params,
+            campaign=check_campaign(campaign),
+            priority=queue_priority,
+            max_wait=self._max_wait if max_wait is None else max_wait,
         )
         return lead_receipt(await self._dispatcher.call(call), cleaned)
 
@@ -68,10 +73,19 @@ class LegacyClient:
         *,
         columns: Sequence[str] | None = None,
         clean: Cleaning | bool | None = None,
+        queue_priority: int = 0,
     ) -> ScheduleReport:
         """Schedule leads by the deprecated GET; parameters and results as for ``OzonetelClient.schedule_leads``."""
         warnings.warn(_DEPRECATED, DeprecationWarning, stacklevel=2)
         endpoint = self._dispatcher.endpoints["legacy_schedule"]
         now, chosen = datetime.now(self._config.timezone), chosen_cleaning(clean, self._config.clean)
         chunker = chunker_maker(self._config, "schedule", endpoint.rows, columns, leads, now, chosen)
-        return await schedule_rows(self._dispatcher, "legacy_schedule", check_campaign(campaign), leads, chunker, {})
+        return await schedule_rows(
+            self._dispatcher,
+            "legacy_schedule",
+            check_campaign(campaign),
+            leads,
+            chunker,
+            {},
+            queue_priority=queue_priority,
+        )

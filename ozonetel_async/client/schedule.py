@@ -6,21 +6,20 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, TypeAlias
 
-from ..errors import OzonetelError
-from ..models import InvalidRow, Row, ScheduleReport, ScheduleResult
+from ..errors import InputError, OzonetelError
+from ..models import InvalidRow, Row, ScheduleOutcome, ScheduleReport, ScheduleResult
 from ..protocol.messages import Meaning
 from ..protocol.replies import classify_row
 from ..protocol.requests import Params
 from ..rows.batches import Batch, ChunkerMaker
 from ..rows.intake import Rows, RowSource
-from ..sending.dispatcher import STOPS_THE_UPLOAD, ApiRequest, Dispatcher
+from ..sending.dispatcher import STOPS_THE_UPLOAD, ApiRequest, Dispatcher, check_queue_options
 
 __all__ = ["OnResult", "schedule_rows"]
 
-_WIDTH: Final = 4
-_Outcome = Literal["accepted", "refused", "unknown"]
+_CONCURRENCY: Final = 4
 OnResult: TypeAlias = Callable[[ScheduleResult], None]
-_ROW_OUTCOMES: Final[dict[Meaning, _Outcome]] = {Meaning.ACCEPTED: "accepted", Meaning.UNKNOWN: "unknown"}
+_ROW_OUTCOMES: Final[dict[Meaning, ScheduleOutcome]] = {Meaning.ACCEPTED: "accepted", Meaning.UNKNOWN: "unknown"}
 
 
 async def schedule_rows(
@@ -31,16 +30,19 @@ async def schedule_rows(
     make_chunker: ChunkerMaker,
     params: Params,
     on_result: OnResult | None = None,
+    *,
+    queue_priority: int = 0,
 ) -> ScheduleReport:
     """Schedule ``rows``, at most 4 requests at a time; every row ends in the report.
 
     A request that fails fails its own rows only, unless every further one would meet the same: then no more are sent,
-    and the rows left are refused for that reason. An exception of the input is raised after the rows taken from it
-    were sent. ``on_result`` is told each row's result as soon as it is known, also of those on their way when the call
-    is cancelled; a row that it was told nothing of was not sent. What it raises is raised after what is on its way
-    has been finished.
+    and the report's ``stopped_by`` says why. A file that breaks off ends the run in the same way, after the rows before
+    that were sent; any other exception of the input is raised then. ``on_result`` is told each row's result as soon as
+    it is known, also of those on their way when the call is cancelled; a row that it was told nothing of was not sent.
+    What it raises is raised after what is on its way has been finished.
     """
-    return await _Schedule(dispatcher, endpoint, campaign, params, on_result).run(rows, make_chunker)
+    check_queue_options(queue_priority, None)
+    return await _Schedule(dispatcher, endpoint, campaign, params, on_result, queue_priority).run(rows, make_chunker)
 
 
 class _Schedule:
@@ -51,16 +53,18 @@ class _Schedule:
         campaign: str,
         params: Params,
         on_result: OnResult | None,
+        queue_priority: int,
     ) -> None:
         self._dispatcher = dispatcher
         self._endpoint = endpoint
         self._campaign = campaign
         self._params = params
         self._on_result = on_result
+        self._priority = queue_priority
         self._failure: Exception | None = None
-        self._room = asyncio.Semaphore(_WIDTH)
+        self._room = asyncio.Semaphore(_CONCURRENCY)
         self._results: dict[int, ScheduleResult] = {}
-        self._refused_by: str | None = None
+        self._stopped_by: str | None = None
 
     async def run(self, rows: Rows, make_chunker: ChunkerMaker) -> ScheduleReport:
         chunker = make_chunker(self._note_invalid)
@@ -77,8 +81,13 @@ class _Schedule:
                     failure = error
         finally:
             await intake.close()
-        report = ScheduleReport(tuple(self._results[row] for row in sorted(self._results)), chunker.cleaned)
-        failure = self._failure or failure or intake.failure
+        failure = self._failure or failure
+        if isinstance(intake.failure, InputError):
+            self._stopped_by = self._stopped_by or _text(intake.failure)
+        else:
+            failure = failure or intake.failure
+        results = tuple(self._results[row] for row in sorted(self._results))
+        report = ScheduleReport(results, self._stopped_by, chunker.cleaned)
         if failure is not None:
             failure.add_note(f"of {len(report.results)} rows taken, {report.count('accepted')} were scheduled")
             raise failure
@@ -89,30 +98,36 @@ class _Schedule:
             span = range(batch.last_row - batch.read + 1, batch.last_row + 1)
             numbers = [row for row in span if row not in self._results]
             await self._room.acquire()
-            if self._refused_by is None:
+            if self._stopped_by is None:
                 tasks.create_task(self._send(numbers, batch))
             else:
-                self._settle(numbers, "refused", self._refused_by)
+                self._settle(numbers, "not_sent", self._stopped_by)
                 self._room.release()
 
     async def _send(self, numbers: list[int], batch: Batch) -> None:
-        call = ApiRequest(self._endpoint, self._params, campaign=self._campaign, payload=batch.payload)
+        call = ApiRequest(
+            self._endpoint,
+            self._params,
+            campaign=self._campaign,
+            payload=batch.payload,
+            priority=self._priority,
+        )
         try:
             reply = await self._dispatcher.call(call)
         except asyncio.CancelledError:
-            self._settle(numbers, "unknown" if call.may_be_applied else "refused", "cancelled")
+            self._settle(numbers, "unknown" if call.may_be_applied else "not_sent", "cancelled")
             raise
         except OzonetelError as error:
-            text = f"{type(error).__name__}: {error.message}"
-            self._settle(numbers, "unknown" if error.outcome == "unknown" else "refused", text)
+            text = _text(error)
+            self._settle(numbers, error.outcome, text)
             if isinstance(error, STOPS_THE_UPLOAD):
-                self._refused_by = text
+                self._stopped_by = text
         else:
             self._note(read_rows(numbers, reply.data.get("message")))
         finally:
             self._room.release()
 
-    def _settle(self, numbers: list[int], outcome: _Outcome, text: str) -> None:
+    def _settle(self, numbers: list[int], outcome: ScheduleOutcome, text: str) -> None:
         self._note(ScheduleResult(row, outcome, text) for row in numbers)
 
     def _note_invalid(self, invalid: InvalidRow, _: Row) -> None:
@@ -127,7 +142,11 @@ class _Schedule:
                 except Exception as error:
                     # The caller's own error ends the run, but takes no other request's answer with it.
                     self._on_result, self._failure = None, error
-                    self._refused_by = f"on_result raised {type(error).__name__}"
+                    self._stopped_by = f"on_result raised {type(error).__name__}"
+
+
+def _text(error: OzonetelError) -> str:
+    return f"{type(error).__name__}: {error.message}"
 
 
 def read_rows(numbers: list[int], answers: object) -> list[ScheduleResult]:

@@ -19,7 +19,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from ..callbacks.results import SecretUrl
-from .links import DownloadError, LinkPolicy, Reach, check_address, check_link, read_refusal
+from ..errors import DownloadError
+from .links import LinkPolicy, Reach, check_address, check_link, read_refusal
 
 __all__ = ["fetch"]
 
@@ -122,7 +123,7 @@ class _Download:
         url = _verbatim(self._link)
         if url is None:
             raise DownloadError("refused", "the link is not in a form that can be sent byte for byte")
-        # The request's coroutine takes the URL along; a local name would show it to whoever prints this frame.
+        # The request's coroutine takes the URL along; a local name would show it to anyone who prints this frame.
         request = self._session.get(url, allow_redirects=False, headers={"Accept-Encoding": "identity"})
         del url
         self._response = await self._guard(request)

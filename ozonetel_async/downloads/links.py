@@ -1,7 +1,7 @@
 """Rules for fetching a link found in a callback: which links, which addresses, and what a refusal means. No I/O.
 
-A callback is believed by its token alone, and tokens stand in access logs. So a link in it is a stranger's: were it
-fetched as it comes, whoever has a token could have this machine call services of its own network.
+A callback is trusted by its token alone, and tokens stand in access logs. So its link is untrusted input: fetched as
+it comes, it would let anyone with a token make this machine send requests into its own network.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 
 from ..callbacks.results import SecretUrl
-from ..errors import ConfigurationError, OzonetelError
+from ..errors import ConfigurationError, DownloadError
 
 __all__ = [
     "S3_HOST",
-    "DownloadError",
-    "DownloadState",
     "LinkPolicy",
     "Reach",
     "check_address",
@@ -32,7 +30,6 @@ __all__ = [
 S3_HOST: Final = "etl-dataprocessing.s3.ap-south-1.amazonaws.com"
 """Where the service keeps its files (Bulk V4, the sample of "Callback Url response")."""
 
-DownloadState: TypeAlias = Literal["expired", "gone", "refused", "too_large", "failed"]
 Reach: TypeAlias = Literal["public", "loopback"]
 _Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -64,20 +61,6 @@ _SPECIAL: Final = tuple(
 )
 _EXPIRED_CODES: Final = frozenset({"AccessDenied", "ExpiredToken", "RequestExpired", "TokenRefreshRequired"})
 _GONE_CODES: Final = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion"})
-
-
-class DownloadError(OzonetelError):
-    """The file behind a link could not be had; nothing in the dialler has changed, and trying again is safe.
-
-    Args:
-        state: ``"expired"`` (links live for 24 hours), ``"gone"`` (no such file any more), ``"refused"`` (the link
-            breaks a rule of ``LinkPolicy``), ``"too_large"``, or ``"failed"`` (no connection, too slow, an unexpected
-            answer).
-    """
-
-    def __init__(self, state: DownloadState, message: str = "") -> None:
-        super().__init__(message)
-        self.state = state
 
 
 class LinkPolicy(Struct, frozen=True, kw_only=True):

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from ..callbacks.results import SecretUrl
 from ..downloads.fetch import fetch
-from ..downloads.links import DownloadError, LinkPolicy
-from ..errors import CallbackError, ConfigurationError
+from ..downloads.links import LinkPolicy
+from ..errors import CallbackError, ConfigurationError, DownloadError
 from ..journal.counts import batch_counts
 from ..journal.failed_rows import SentRows, StoredRow, read_sent, store_failed_rows
 from ..journal.journal import Journal, JournaledBatch
@@ -51,7 +51,7 @@ async def collect_failed_rows(
     *,
     policy: LinkPolicy | None = None,
     fetch: Fetch = fetch,
-    at_once: int = 4,
+    concurrency: int = 4,
     country_code: str = "91",
 ) -> CollectReport:
     """Fetch the lists of failed rows of all settled batches, match them to the input and store them in the journal.
@@ -65,18 +65,18 @@ async def collect_failed_rows(
         journal: open or attached.
         policy: what may be fetched; default ``LinkPolicy()``, the documented host.
         fetch: streams the file behind a link, as ``download.fetch`` does.
-        at_once: downloads at a time.
+        concurrency: downloads at a time.
         country_code: of the platform's own country, whose numbers are written with and without it.
 
     Raises:
-        ConfigurationError: ``at_once`` is not a count.
+        ConfigurationError: ``concurrency`` is not a count.
         JournalError: the journal cannot be read or written; what was stored before stays.
     """
-    if not (isinstance(at_once, int) and at_once > 0):
-        raise ConfigurationError(f"at_once must be a whole number above zero, got {at_once!r}")
+    if concurrency < 1:
+        raise ConfigurationError(f"concurrency: expected at least 1, got {concurrency}")
     collector = _Collector(journal, policy or LinkPolicy(), fetch, country_code)
     todo = iter([entry for entry in await journal.entries() if _is_open(entry)])
-    workers = [asyncio.create_task(collector.work(todo)) for _ in range(at_once)]
+    workers = [asyncio.create_task(collector.work(todo)) for _ in range(concurrency)]
     try:
         await asyncio.gather(*workers)
     finally:

@@ -100,11 +100,11 @@ async def add_counts(report: UploadReport, journal: Journal) -> None:
         entry = entries.get(batch.index)
         if batch.outcome != "accepted" and entry is not None and entry.state == "accepted":
             report.batches[place] = replace(batch, outcome="accepted", transaction_id=entry.transaction_id, error=None)
-            counter = "rows_unknown" if batch.outcome == "unknown" else "rows_refused"
+            counter = f"rows_{batch.outcome}"
             setattr(report, counter, getattr(report, counter) - batch.rows)
             report.rows_accepted += batch.rows
         if batch.index in verdicts and verdicts[batch.index].text is not None:
-            report.batches[place] = replace(report.batches[place], verdict=verdicts[batch.index].text)
+            report.batches[place] = replace(report.batches[place], callback_text=verdicts[batch.index].text)
     report.batches_settled = len(verdicts)
     report.batches_failed = totals.failed
     report.batches_overdue = await journal.unsettled()

@@ -161,7 +161,7 @@ class Store:
     """
 
     def __init__(self, path: Path, *, exclusive: bool = False) -> None:
-        self.path = path
+        self.path: Path = path
         self._exclusive = exclusive
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[_Job[object] | None] = SimpleQueue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["MESSAGES", "Meaning", "Message"]
+__all__ = ["GATEWAY_WORDS", "MESSAGES", "RATE_WORDS", "Meaning", "Message"]
 
 
 class Meaning(Enum):
@@ -14,13 +14,14 @@ class Meaning(Enum):
     ACCEPTED = "accepted"
     QUEUED = "queued"  # taken in; a callback tells the result
     DUPLICATE = "duplicate"  # skipped: the number was there already
-    REJECT = "reject"  # one field of the lead or request; Reply.field names it
+    REJECT = "reject"  # one field of the lead; Reply.field names it
     AUTH = "auth"
     AUTH_MODE = "auth_mode"  # the account's "API Authentication" setting
     TOKEN = "token"  # noqa: S105 -- a meaning, not a secret
+    FORBIDDEN = "forbidden"  # HTTP 403 without one: a firewall's as likely as the service's
     RATE = "rate"
     CAMPAIGN = "campaign"
-    REQUEST = "request"
+    REQUEST = "request"  # the request as a whole, or one of its parameters; Reply.field names it then
     SERVER = "server"  # a fault on the way or over there; the outcome is unknown
     NOT_FOUND = "not_found"
     UNKNOWN = "unknown"
@@ -34,9 +35,11 @@ class Message(NamedTuple):
             blanks; one ``xxxx`` stands for any text that is not empty.
         meaning: what it says.
         source: the page that lists it.
-        field: for ``Meaning.REJECT`` our argument's name.
+        field: our argument's name: always for ``Meaning.REJECT``, for ``Meaning.REQUEST`` where the text is about one.
         only_at: endpoints at which it is believed; needed for a success. A refusal is believed everywhere.
         needs: key of `Reply.data` without whose value the message proves nothing.
+        with_token: what it means instead when the request carried a bearer token.
+        under_success: whether the page shows this refusal under a succeeding status word.
     """
 
     pattern: str
@@ -45,70 +48,32 @@ class Message(NamedTuple):
     field: str | None = None
     only_at: tuple[str, ...] = ()
     needs: str | None = None
+    with_token: Meaning | None = None
+    under_success: bool = False
 
 
 _ADD = ("add",)
-
-
 _ADDS = ("add", "legacy_add")
-
-
 _S_ADD = "Add Campaign Data (basic)"
-
-
 _S_TOKEN_AUTH = "Add Campaign Data (token); Delete Campaign Bulk Data (token)"  # noqa: S105 -- a page name
-
-
 _S_LEGACY_ADD = "Add Campaign Data (GET, deprecated)"
-
-
 _S_V4 = "Add Campaign Bulk Data V4"
-
-
 _S_OLD_BULK = "Add Campaign Bulk Data"
-
-
 _S_SCHEDULE = "Schedule Campaign Data"
-
-
 _S_DIAL = "Campaign Dial Status"
-
-
 _S_TOKEN = "Generate Token"  # noqa: S105 -- a page name
-
-
 _S_DELETE = "Delete Campaign Data"
-
-
 _S_DELETE_BULK = "Delete Campaign Bulk Data"
-
-
 _S_DELETE_OLD = "Delete Campaign Data (GET, deprecated)"
-
-
 _S_STATUS = "Campaign Status"
-
-
 _S_SET = "Set Campaign Status"
-
-
 _S_SCHEDULED = "Get Scheduled Data"
-
-
 _S_UNSCHEDULE = "Delete Scheduled Data"
-
-
 _S_FILE = "Bulk Upload by file"
-
-
 _S_WHATSAPP = "WhatsApp Bulk Upload by file"
-
-
 _S_AGENTS = "Agent Details"
-
-
+_S_CDR = "Fetch CDR Details"
 _M = Meaning
-
 
 # Endpoints beyond those of endpoints.py are named here too: their messages share the service's vocabulary, and a
 # success of theirs must not be believed where it does not belong.
@@ -146,12 +111,14 @@ MESSAGES: tuple[Message, ...] = (
     Message("Invalid userName or apiKey", _M.AUTH, f"{_S_V4}; {_S_TOKEN}"),
     Message("apiKey should not be empty", _M.AUTH, f"{_S_V4}; {_S_DELETE_OLD}"),
     Message("userName should not be empty", _M.AUTH, f"{_S_V4}; {_S_DELETE_OLD}"),
-    Message("userName or apiKey is Invalid", _M.AUTH, _S_DELETE_OLD),
+    Message("userName or apiKey is Invalid", _M.AUTH, f"{_S_DELETE_OLD}; {_S_CDR}"),
+    # To a fresh bearer token it says that the account does not take tokens (seen in production in 2026).
+    Message("Missing userName or apiKey", _M.AUTH, _S_CDR, with_token=_M.AUTH_MODE),
     Message("Authentication failed", _M.AUTH, f"{_S_DIAL}; {_S_FILE}"),
     Message("apiKey is invalid", _M.AUTH, _S_DIAL),
     Message("userName is invalid", _M.AUTH, _S_DIAL),
     # Get Scheduled Data answers a wrong key with success and this text; elsewhere it would say nothing.
-    Message("null", _M.AUTH, _S_SCHEDULED, only_at=("scheduled_data",)),
+    Message("null", _M.AUTH, _S_SCHEDULED, only_at=("scheduled_data",), under_success=True),
     # It is about the account's "API Authentication" setting, not about the request's `action`.
     Message("Invalid action.", _M.AUTH_MODE, _S_ADD),
     Message("Token Expired", _M.TOKEN, f"{_S_TOKEN_AUTH}; {_S_TOKEN}"),
@@ -198,9 +165,9 @@ MESSAGES: tuple[Message, ...] = (
     Message("please pass valid skill", _M.REJECT, _S_DELETE_OLD, "skill"),
     Message("Mandatory parameter ScheduledTime is in bulkData map", _M.REJECT, _S_SCHEDULE, "scheduled_time"),
     Message("Wrong Date format", _M.REJECT, _S_SCHEDULE, "scheduled_time"),
-    # The page quotes the rest with mismatched quotation marks.
-    Message("callBackUrl cannot be empty xxxx", _M.REJECT, _S_DIAL, "callback_url"),
     # -- the request as a whole ----------------------------------------------------------------------------------
+    # The page quotes the rest with mismatched quotation marks.
+    Message("callBackUrl cannot be empty xxxx", _M.REQUEST, _S_DIAL, "callback_url"),
     Message("Please provide valid data", _M.REQUEST, f"{_S_V4}; {_S_OLD_BULK}"),
     Message("Invalid Json Pass Valid Json", _M.REQUEST, _S_DELETE),
     Message("File Failed to Upload.", _M.REQUEST, f"{_S_V4}, callback"),
@@ -220,4 +187,21 @@ MESSAGES: tuple[Message, ...] = (
     # -- nothing there -------------------------------------------------------------------------------------------
     Message("No Record Found", _M.NOT_FOUND, f"{_S_DELETE}; {_S_STATUS}"),
     Message("No data found", _M.NOT_FOUND, f"{_S_SCHEDULED}; {_S_UNSCHEDULE}"),
+)
+
+# What an answer whose message is not listed may say for the service's limit, or for something on the way to it. They
+# are looked for in the message without regard to case, blanks and punctuation: "Rate-Limit exceeded.", "timed out".
+RATE_WORDS: tuple[str, ...] = (
+    "too many requests",
+    "limit exceeded",
+    "limit exhausted",
+    "one process is running please try after some time",
+)
+GATEWAY_WORDS: tuple[str, ...] = (
+    "timed out",
+    "timeout",
+    "gateway",
+    "upstream",
+    "unavailable",
+    "connection reset",
 )

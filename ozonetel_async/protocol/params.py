@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -17,6 +16,9 @@ from .requests import Param
 
 __all__ = [
     "Action",
+    "CallStatus",
+    "DatedBy",
+    "LeadStatus",
     "add_params",
     "bulk_params",
     "check_callback_url",
@@ -27,6 +29,9 @@ __all__ = [
 ]
 
 Action: TypeAlias = Literal["start", "stop"]
+LeadStatus: TypeAlias = Literal["All", "Fail", "Success", "Pending"]
+CallStatus: TypeAlias = Literal["All", "Fail", "NoAnswer", "user_disconnected", "answered"]
+DatedBy: TypeAlias = Literal["created", "updated"]
 
 # The service's spelling of a lead's fields; pages "Add Campaign Data", basic authentication, and its deprecated GET.
 _ADD_NAMES = {
@@ -56,11 +61,6 @@ _RESERVED = frozenset(
 )
 
 
-@lru_cache(maxsize=16)
-def _add_names(name_key: str) -> dict[str, str]:
-    return _ADD_NAMES | {"name": name_key}
-
-
 def add_params(
     config: ClientConfig,
     lead: Lead,
@@ -76,7 +76,7 @@ def add_params(
 
     What ``clean`` has repaired is counted in ``cleaned``, by column and kind.
     """
-    names = _add_names(config.dialect.name_key)
+    names = _ADD_NAMES | {"name": config.dialect.name_key}
     params = _lead_params(config, lead, now, names, skip_name_validation is True, clean, cleaned)
     if "priority" in params:
         params["priority"] = str(params["priority"])
@@ -118,8 +118,6 @@ def _lead_params(
     clean: Cleaning | None,
     cleaned: CellCounts | None,
 ) -> dict[str, Param]:
-    if not isinstance(lead, Lead):
-        raise ConfigurationError(f"lead must be a Lead, got {type(lead).__name__}; write Lead(phone_number, …)")
     fields = check_lead(
         lead,
         dialect=config.dialect,
@@ -151,7 +149,7 @@ def bulk_params(
     delete = _check_flag("is_delete", is_delete)
     if duplicate and delete:
         raise ConfigurationError(
-            "check_duplicate and is_delete together: the service would look at is_delete only; pass one of them"
+            "expected check_duplicate or is_delete, got both, of which the service would look at is_delete only"
         )
     if action is not None:
         params["action"] = _check_action(action)
@@ -170,9 +168,8 @@ def schedule_params(check_duplicate: bool | None) -> dict[str, Param]:
     return {} if flag is None else {"checkDuplicate": flag}
 
 
-_LEAD_STATUSES = ("All", "Fail", "Success", "Pending")
-_DIAL_STATUSES = ("All", "ALL", "Fail", "NoAnswer", "user_disconnected", "answered")
-_SORTS = (0, 1, 2)
+# Page "Campaign Dial Status", parameter sortby: what fromDate and toDate mean.
+_SORT_BY: Final[Mapping[DatedBy | None, str]] = {None: "0", "created": "1", "updated": "2"}
 
 
 def dial_status_params(
@@ -181,27 +178,27 @@ def dial_status_params(
     callback_url: str,
     since: datetime | str | None,
     until: datetime | str | None,
-    status: str,
-    dial_status: str,
+    status: LeadStatus,
+    call_status: CallStatus,
     disposition: str,
-    sort_by: int,
+    dated_by: DatedBy | None,
 ) -> dict[str, Param]:
     """Parameters of Campaign Dial Status."""
-    _check_choice("status", status, _LEAD_STATUSES)
-    _check_choice("dial_status", dial_status, _DIAL_STATUSES)
-    _check_choice("sort_by", sort_by, _SORTS)
+    _check_choice("status", status, get_args(LeadStatus))
+    _check_choice("call_status", call_status, get_args(CallStatus))
+    _check_choice("dated_by", dated_by, tuple(_SORT_BY))
     params: dict[str, Param] = {
         "callBackUrl": check_callback_url(callback_url),
         "status": status,
-        "dialstatus": dial_status,
+        "dialstatus": call_status,
         "dispositions": _check_text("disposition", disposition),
-        "sortby": str(sort_by),
+        "sortby": _SORT_BY[dated_by],
     }
     for name, field, value in (("since", "fromDate", since), ("until", "toDate", until)):
         if value is not None:
             params[field] = _platform_time(name, value, timezone)
     if since is not None and until is not None and str(params["fromDate"]) > str(params["toDate"]):
-        raise ConfigurationError("since is later than until")
+        raise ConfigurationError("expected since before until, got a later one")
     return params
 
 
@@ -220,42 +217,46 @@ def check_callback_url(url: str) -> str:
     except ValueError:
         good = False
     if not good or not url.isascii() or " " in url:
-        raise ConfigurationError("callback_url must be an absolute http:// or https:// URL in ASCII")
+        raise ConfigurationError(
+            f"callback_url: expected an absolute http:// or https:// URL in ASCII, got {len(url)} characters"
+        )
     return url
 
 
 def _check_text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         shape = f"{len(value)} characters" if isinstance(value, str) else type(value).__name__
-        raise ConfigurationError(f"{name} must be printable text that is not empty, got {shape}")
+        raise ConfigurationError(f"{name}: expected printable text that is not empty, got {shape}")
     return value
 
 
 def _check_flag(name: str, value: object) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
-    raise ConfigurationError(f"{name} must be True, False or None, got {type(value).__name__}")
+    raise ConfigurationError(f"{name}: expected True, False or None, got {type(value).__name__}")
 
 
 def _check_action(action: str) -> str:
     if not isinstance(action, str) or action.lower() not in ("start", "stop"):
-        raise ConfigurationError(f"action must be 'start', 'stop' or None, got {action!r}")
+        raise ConfigurationError(f"action: expected 'start', 'stop' or None, got {action!r}")
     return action.lower()
 
 
-def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    # By type as well: True and 1.0 equal 1, and would be sent as what they are.
-    if not any(type(value) is type(choice) and value == choice for choice in choices):
-        raise ConfigurationError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+def _check_choice(name: str, value: object, choices: tuple[str | None, ...]) -> None:
+    if value not in choices:
+        raise ConfigurationError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}")
 
 
-def _platform_time(name: str, value: datetime | str, timezone: ZoneInfo) -> str:
-    if isinstance(value, str):
+def _platform_time(name: str, moment: datetime | str, timezone: ZoneInfo) -> str:
+    value = moment
+    if isinstance(moment, str):
         try:
-            value = datetime.strptime(value, "%Y-%m-%d %H:%M:%S")
+            value = datetime.strptime(moment, "%Y-%m-%d %H:%M:%S")
         except ValueError:
-            raise ConfigurationError(f"{name} must be 'YYYY-MM-DD HH:MM:SS' or a datetime") from None
+            raise ConfigurationError(
+                f"{name}: expected 'YYYY-MM-DD HH:MM:SS' or a datetime, got text of {len(moment)} characters"
+            ) from None
     if not isinstance(value, datetime):
-        raise ConfigurationError(f"{name} must be a datetime or text, got {type(value).__name__}")
+        raise ConfigurationError(f"{name}: expected a datetime or text, got {type(value).__name__}")
     local = value.astimezone(timezone) if value.tzinfo is not None else value
     return local.strftime("%Y-%m-%d %H:%M:%S")

@@ -1,24 +1,27 @@
-"""What the service's answers mean: one table of documented messages, and the reading of bodies.
+"""What the service's answers mean: the order in which one is read, and the errors and receipts that follow.
 
 The service tells errors inside HTTP 200 bodies, spells its status words in a dozen ways, reports skipped leads as a
-success and words some successes like complaints. So the message decides first, and the rest only where the message is
-not listed. `classify` reads an answer in this order:
+success and words some successes like complaints. `classify` reads an answer in this order; the first step that applies
+decides:
 
-1. a message of `MESSAGES` (or, where a success has no message of its own, the documented shape of the body);
-2. HTTP 429, 401 and 403;
-3. the status word: an unlisted message under a failing word is a refusal, under a succeeding word it is unknown;
-4. the HTTP code;
-5. else unknown.
+1. transport: no answer at all never gets here;
+2. a message of `MESSAGES` (or, where a success has no message, the documented shape of the body), if status word and
+   HTTP code agree with what it means; where either contradicts it, the outcome is unknown;
+3. words of a refusal for the rate, unless the status word is a success;
+4. words of a gateway, or HTTP 408, 499 and 5xx: unknown, for a gateway does not know what the service behind it did;
+5. a failing status word: refused; HTTP 429, 401 and 403 beside it say why;
+6. the HTTP code;
+7. unknown.
 
-Two rules keep a refusal from being taken for a success. A success is believed only at the endpoints whose pages list
-it, a refusal everywhere. And a success that quotes text of the account (a campaign's name, say) is not believed beside
-a status word that is not a success: the contradiction is unknown, not accepted.
+Step 2 is `_AGREEMENTS`, a row per kind of meaning; steps 3 to 7 are `_RULES`, from the top. A success is believed only
+at the endpoints whose pages list it, a refusal everywhere.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -38,7 +41,7 @@ from ..masking import redact
 from ..models import BatchReceipt, CellCounts, ExportReceipt, LeadReceipt
 from .bodies import TEXT_LIMIT, as_text, cut, decode
 from .endpoints import Endpoint
-from .messages import MESSAGES, Meaning, Message
+from .messages import GATEWAY_WORDS, MESSAGES, RATE_WORDS, Meaning, Message
 
 __all__ = [
     "Reply",
@@ -57,7 +60,8 @@ class Reply(Struct, frozen=True):
 
     Attributes:
         meaning: what it says about the request.
-        field: for ``Meaning.REJECT`` the argument complained about (``"phone_number"``, ``"expiry"``, …), else None.
+        field: the argument complained about (``"phone_number"``, ``"expiry"``, ``"callback_url"``, …), or None; never
+            None for ``Meaning.REJECT``.
         message: the service's text, at most 2,000 characters; empty when there is none.
         status: the status word as sent; ``"false"`` for the JSON value, None when there is none.
         data: the decoded object with lower-cased keys, empty when there is none. ``transactionid`` and ``uniqueid`` are
@@ -80,8 +84,98 @@ class Reply(Struct, frozen=True):
     __str__ = __repr__
 
 
-_SUCCESS_WORDS = frozenset({"success", "queued successfully"})
-_FAILURE_WORDS = frozenset({"fail", "fails", "failure", "error", "false"})
+_M = Meaning
+_SUCCESSES: Final = frozenset({_M.ACCEPTED, _M.QUEUED, _M.DUPLICATE})
+
+
+class _Status(Enum):
+    """The status word by its kind."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    OTHER = "other"  # a word of no page
+    NONE = "none"
+    UNREADABLE = "unreadable"  # a list or an object in its place
+
+
+_STATUS_WORDS: Final = {
+    **dict.fromkeys(("success", "queued successfully"), _Status.SUCCESS),
+    **dict.fromkeys(("fail", "fails", "failure", "error", "false"), _Status.FAILURE),
+    "": _Status.NONE,
+}
+_NOT_SUCCESS: Final = frozenset({_Status.FAILURE, _Status.NONE})
+
+_DONE: Final = frozenset(range(200, 300))
+_GATEWAY: Final = frozenset({408, 499, *range(500, 600)})
+_REFUSED: Final = frozenset(range(400, 500)) - _GATEWAY
+_REDIRECTED: Final = frozenset(range(300, 400))
+
+
+class _Agreement(NamedTuple):
+    """Under which status words and HTTP codes a listed message is believed."""
+
+    statuses: frozenset[_Status]
+    codes: frozenset[int]
+
+
+_SUCCESS_AGREES: Final = _Agreement(frozenset({_Status.SUCCESS, _Status.NONE}), _DONE)
+_REFUSAL_AGREES: Final = _Agreement(_NOT_SUCCESS | {_Status.OTHER}, _DONE | _REFUSED)
+_AGREEMENTS: Final[dict[Meaning, _Agreement]] = {
+    **dict.fromkeys(Meaning, _REFUSAL_AGREES),
+    **dict.fromkeys(_SUCCESSES, _SUCCESS_AGREES),
+    # Proxies answer 503 as well as 429 for the rate.
+    _M.RATE: _Agreement(_NOT_SUCCESS, _DONE | _REFUSED | _GATEWAY),
+}
+
+
+class _Rule(NamedTuple):
+    """One step for what no page lists; it applies if all its conditions do.
+
+    Attributes:
+        meaning: what the answer means then.
+        words: squashed texts of which the message holds one; None for any message.
+        statuses: kinds of status word; None for any.
+        codes: HTTP codes; None for any.
+    """
+
+    meaning: Meaning
+    words: tuple[str, ...] | None = None
+    statuses: frozenset[_Status] | None = None
+    codes: frozenset[int] | None = None
+
+    def applies(self, text: str, status: _Status, code: int) -> bool:
+        return (
+            (self.statuses is None or status in self.statuses)
+            and (self.codes is None or code in self.codes)
+            and (self.words is None or any(word in text for word in self.words))
+        )
+
+
+def _squash(text: str) -> str:
+    """``text`` by its letters and digits alone."""
+    return "".join(filter(str.isalnum, text.lower()))
+
+
+_RULES: Final = (
+    # Under a success the words may be those of a campaign's name, and a request that was applied must not be repeated.
+    _Rule(_M.RATE, words=tuple(map(_squash, RATE_WORDS)), statuses=_NOT_SUCCESS),
+    _Rule(_M.SERVER, words=tuple(map(_squash, GATEWAY_WORDS))),
+    _Rule(_M.SERVER, codes=_GATEWAY),
+    _Rule(_M.RATE, codes=frozenset({429})),
+    _Rule(_M.UNKNOWN, statuses=frozenset({_Status.SUCCESS})),
+    _Rule(_M.AUTH, codes=frozenset({401})),
+    _Rule(_M.FORBIDDEN, codes=frozenset({403})),
+    _Rule(_M.REQUEST, statuses=frozenset({_Status.FAILURE})),
+    _Rule(_M.REQUEST, codes=_REFUSED),
+    _Rule(_M.SERVER, codes=_REDIRECTED),
+    _Rule(_M.UNKNOWN),
+)
+
+
+def _by_rules(message: str, text: str, status: _Status, code: int) -> Meaning:
+    # Without a message its words may stand under another key. Not in what is no failing object: half a success, say.
+    squashed = _squash(message or (text if status is _Status.FAILURE else ""))
+    return next(rule.meaning for rule in _RULES if rule.applies(squashed, status, code))
 
 
 def _normal(text: str) -> str:
@@ -101,42 +195,40 @@ class _Wildcard(NamedTuple):
         )
 
 
-# Literal texts believed everywhere; those believed at one endpoint; patterns by endpoint, "" for everywhere.
-_EVERYWHERE: dict[str, Message] = {}
-_LOCAL: dict[tuple[str, str], Message] = {}
-_WILDCARDS: dict[str, list[_Wildcard]] = {"": []}
+# Literal texts and patterns by endpoint; "" for those believed everywhere.
+_LITERALS: dict[tuple[str, str], Message] = {}
+_WILDCARDS: dict[str, list[_Wildcard]] = {}
 
 
 def _index(row: Message) -> None:
     pattern = _normal(row.pattern)
-    if "xxxx" in pattern:
-        prefix, suffix = pattern.split("xxxx")
-        for endpoint in row.only_at or ("",):
+    for endpoint in row.only_at or ("",):
+        if "xxxx" in pattern:
+            prefix, suffix = pattern.split("xxxx")
             _WILDCARDS.setdefault(endpoint, []).append(_Wildcard(prefix, suffix, row))
-    elif row.only_at:
-        _LOCAL.update({(endpoint, pattern): row for endpoint in row.only_at})
-    else:
-        _EVERYWHERE[pattern] = row
+        else:
+            _LITERALS[endpoint, pattern] = row
 
 
 for _row in MESSAGES:
     _index(_row)
 
 
-def _find(endpoint: str, message: str, word: str) -> tuple[Message, bool] | None:
-    """The row of a listed message, and whether a status ``word`` contradicts it; None if it is not listed."""
+def _find(endpoint: str, message: str) -> Message | None:
+    """The row of a message that is listed for ``endpoint``, or None."""
     text = _normal(message)
-    row = _EVERYWHERE.get(text) or _LOCAL.get((endpoint, text))
-    if row is not None:
-        return row, False
-    for wildcard in _WILDCARDS[""]:
+    for place in ("", endpoint):
+        if (place, text) in _LITERALS:
+            return _LITERALS[place, text]
+    for wildcard in _WILDCARDS[""] + _WILDCARDS.get(endpoint, []):
         if wildcard.matches(text):
-            return wildcard.row, False
-    for wildcard in _WILDCARDS.get(endpoint, ()):
-        if wildcard.matches(text):
-            # The quoted part may be anybody's text: too little to overrule a status that says otherwise.
-            return wildcard.row, bool(word) and word not in _SUCCESS_WORDS
+            return wildcard.row
     return None
+
+
+def _agrees(row: Message, status: _Status, code: int) -> bool:
+    statuses, codes = _AGREEMENTS[row.meaning]
+    return code in codes and (status in statuses or (row.under_success and status is _Status.SUCCESS))
 
 
 _IDS = ("transactionid", "uniqueid")
@@ -184,51 +276,41 @@ def _rows(message: object) -> list[Mapping[str, object]] | None:
     return None
 
 
-def _read_schedule(data: dict[str, object], word: str, code: int) -> Meaning | None:
-    """Schedule Campaign Data: success is a list of rows, each with its own verdict."""
+def _read_schedule(data: dict[str, object], status: _Status, code: int) -> Meaning | None:
+    """Schedule Campaign Data: success is a list of rows, each with a result of its own."""
     rows = _rows(data.get("message"))
     if rows is None:
         return None
     data["message"] = rows
-    if word in _FAILURE_WORDS and not any(classify_row(row)[0] is Meaning.ACCEPTED for row in rows):
+    accepted = [classify_row(row)[0] is Meaning.ACCEPTED for row in rows]
+    if code in _DONE and status in _SUCCESS_AGREES.statuses:
+        return Meaning.ACCEPTED
+    if not any(accepted):
         return None
-    return Meaning.ACCEPTED
+    # Some rows may be in under a failing word, which the others have earned; all of them contradict it.
+    mixed = code in _DONE and status is _Status.FAILURE and not all(accepted)
+    return Meaning.ACCEPTED if mixed else Meaning.UNKNOWN
 
 
-def _read_export(data: dict[str, object], word: str, code: int) -> Meaning | None:
+def _read_export(data: dict[str, object], status: _Status, code: int) -> Meaning | None:
     """Campaign Dial Status prints no success; all its errors carry an empty ``uniqueId``, so a filled one is it."""
-    return Meaning.QUEUED if word in _SUCCESS_WORDS and code < 300 and _filled(data.get("uniqueid")) else None
+    good = status is _Status.SUCCESS and code in _DONE
+    return Meaning.QUEUED if good and _filled(data.get("uniqueid")) else None
 
 
-def _read_token(data: dict[str, object], word: str, code: int) -> Meaning | None:
+def _read_token(data: dict[str, object], status: _Status, code: int) -> Meaning | None:
     """Generate Token: success has a token and no status."""
-    good = not word or word in _SUCCESS_WORDS
-    return Meaning.ACCEPTED if good and code < 300 and _filled(data.get("token")) else None
+    good = status in _SUCCESS_AGREES.statuses and code in _DONE
+    return Meaning.ACCEPTED if good and _filled(data.get("token")) else None
 
 
 # Successes that have a shape instead of a message.
-_SHAPES: dict[str, Callable[[dict[str, object], str, int], Meaning | None]] = {
+_SHAPES: dict[str, Callable[[dict[str, object], _Status, int], Meaning | None]] = {
     "schedule": _read_schedule,
     "legacy_schedule": _read_schedule,
     "dial_status": _read_export,
     "token": _read_token,
 }
-
-
-def _without_message(word: str, code: int, token_used: bool) -> Meaning:
-    """The rest of the order: three telling HTTP codes, the status word, the HTTP code."""
-    if code == 429:
-        return Meaning.RATE
-    if code in (401, 403):
-        return Meaning.TOKEN if token_used else Meaning.AUTH
-    if word in _FAILURE_WORDS and code < 500:
-        # Beside a 5xx the word may be a gateway's, which knows nothing of what the service behind it has done.
-        return Meaning.REQUEST
-    if word in _SUCCESS_WORDS:
-        return Meaning.UNKNOWN
-    if 400 <= code < 500 and code != 408:
-        return Meaning.REQUEST
-    return Meaning.SERVER if 300 <= code < 600 else Meaning.UNKNOWN
 
 
 def classify(endpoint: str, http_status: int, body: bytes, *, token_used: bool = False) -> Reply:
@@ -239,9 +321,10 @@ def classify(endpoint: str, http_status: int, body: bytes, *, token_used: bool =
             ``"legacy_schedule"``, ``"token"``); at any other name refusals are still known.
         http_status: the HTTP code.
         body: the body as received. Read by content, never by Content-Type, which no page states.
-        token_used: whether the request carried a bearer token, so that HTTP 401 and 403 ask for a new one.
+        token_used: whether the request carried a bearer token.
     """
-    # Add Campaign Data answers thousands of leads in a handful of texts; the other endpoints' answers hold ids.
+    # Add Campaign Data answers thousands of leads in a handful of texts, and reading one costs 7 % of a call
+    # (benchmarks/call.py); the other endpoints' answers hold ids.
     read = _classify_again if endpoint == "add" and len(body) <= _OFTEN else _classify
     return read(endpoint, http_status, body, token_used)
 
@@ -249,54 +332,59 @@ def classify(endpoint: str, http_status: int, body: bytes, *, token_used: bool =
 def _classify(endpoint: str, http_status: int, body: bytes, token_used: bool) -> Reply:
     data = decode(body, xml=endpoint.startswith("legacy_"))
     text = cut(as_text(body[: 4 * TEXT_LIMIT + 4]))
-    status = _scalar(data.get("status"))
+    word = _scalar(data.get("status"))
+    status = _status(data.get("status"))
     message = _string(data.get("message"))
-    word = _normal(status) if status else ""
+    code = _http_code(http_status, word, data)
     for key in _IDS:
         if type(data.get(key)) is int:
             data[key] = _scalar(data[key])
-    found = _find(endpoint, message, word) if message else None
-    field = None
-    if found is not None:
-        row, contradicted = found
-        proven = row.needs is None or _filled(data.get(row.needs))
-        meaning = row.meaning if proven and not contradicted else Meaning.UNKNOWN
-        field = row.field
+    row = _find(endpoint, message) if message else None
+    if row is None:
+        shape = _SHAPES.get(endpoint)
+        meaning = (shape and shape(data, status, code)) or _by_rules(message, text, status, code)
+    elif not _agrees(row, status, code) or (row.needs is not None and not _filled(data.get(row.needs))):
+        row, meaning = None, Meaning.UNKNOWN
     else:
-        code = _http_code(http_status, status, data)
-        read = _SHAPES.get(endpoint)
-        shaped = read(data, word, code) if read else None
-        meaning = shaped or _without_message(word, code, token_used)
-    return Reply(meaning, field, cut(message), status if status is None else cut(status), data, text)
+        meaning = (token_used and row.with_token) or row.meaning
+    return Reply(meaning, row and row.field, cut(message), word if word is None else cut(word), data, text)
 
 
-_OFTEN = 256
+_OFTEN: Final = 256
 _classify_again = lru_cache(maxsize=64)(_classify)
+
+
+def _status(value: object) -> _Status:
+    if value is None:
+        return _Status.NONE
+    if not isinstance(value, bool | int | str):
+        return _Status.UNREADABLE
+    return _STATUS_WORDS.get(_normal(_scalar(value) or "?"), _Status.OTHER)
 
 
 def classify_row(row: Mapping[str, object]) -> tuple[Meaning, str]:
     """Meaning and text of one row object of a schedule answer.
 
     Rows hold ``Response`` and ``msg`` beside the lead's own columns (Schedule Campaign Data); those of the older bulk
-    page hold ``Status`` alone. A row whose two parts contradict each other is unknown; an unlisted text under a
-    failing ``Response`` is a refusal.
+    page hold ``Status`` alone. They are read as whole answers are; there is one meaning for all that is unknown.
     """
     if "msg" in row or "Response" in row:
-        kind, message, word = "schedule_row", _string(row.get("msg")), _normal(_scalar(row.get("Response")) or "")
+        kind, message, status = "schedule_row", _string(row.get("msg")), _status(row.get("Response"))
     else:
-        kind, message, word = "old_bulk_row", _string(row.get("Status") or row.get("status")), ""
-    found = _find(kind, message, word)
+        kind, message, status = "old_bulk_row", _string(row.get("Status") or row.get("status")), _Status.NONE
+    found = _find(kind, message)
     if found is None:
-        return (Meaning.REQUEST if word in _FAILURE_WORDS else Meaning.UNKNOWN), cut(message)
-    meaning = found[0].meaning
-    contradicted = meaning is Meaning.ACCEPTED and bool(word) and word not in _SUCCESS_WORDS
-    return (Meaning.UNKNOWN if contradicted else meaning), cut(message)
+        meaning = _by_rules(message, "", status, 200)
+    else:
+        meaning = found.meaning if _agrees(found, status, 200) else Meaning.UNKNOWN
+    return (Meaning.UNKNOWN if meaning is Meaning.SERVER else meaning), cut(message)
 
 
 _REFUSALS: Final[dict[Meaning, type[OzonetelError]]] = {
     Meaning.AUTH: AuthenticationError,
     Meaning.AUTH_MODE: AuthModeError,
     Meaning.TOKEN: AuthenticationError,
+    Meaning.FORBIDDEN: AuthenticationError,
     Meaning.CAMPAIGN: CampaignError,
     Meaning.REQUEST: RequestRejectedError,
     Meaning.RATE: RateLimitedError,
@@ -304,12 +392,10 @@ _REFUSALS: Final[dict[Meaning, type[OzonetelError]]] = {
 }
 
 
-_SUCCESSES: Final = frozenset({Meaning.ACCEPTED, Meaning.QUEUED, Meaning.DUPLICATE})
-
-
 _HINTS: Final[dict[Meaning, str]] = {
     Meaning.AUTH_MODE: " (the account's admin setting 'API Authentication' does not allow this; see auth=)",
     Meaning.TOKEN: " (another process may have taken a new token, which kills this one)",
+    Meaning.FORBIDDEN: " (no documented text: it may be a firewall that dislikes this one request)",
 }
 
 
@@ -332,10 +418,15 @@ def _error(endpoint: Endpoint, http_status: int, reply: Reply, secrets: tuple[st
     message = redact(reply.message, secrets)
     if reply.meaning is Meaning.REJECT:
         return LeadRejectedError(reply.field or "lead", message, endpoint=endpoint.name, raw=raw)
+    if reply.field is not None:
+        return RequestRejectedError(message, field=reply.field, endpoint=endpoint.name, raw=raw)
     kind = _REFUSALS.get(reply.meaning)
     if kind is not None:
         text = (message or f"HTTP {http_status}") + _HINTS.get(reply.meaning, "")
-        return kind(text, endpoint=endpoint.name, raw=raw)
+        error = kind(text, endpoint=endpoint.name, raw=raw)
+        if isinstance(error, AuthenticationError):
+            error.forbidden = reply.meaning is Meaning.FORBIDDEN
+        return error
     return OutcomeUnknownError(
         f"sent, but the answer (HTTP {http_status}, {len(reply.text)} characters{_quoted(message)}) does not tell "
         "whether it was applied",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 from yarl import URL
 
 from ..config import ClientConfig
-from .endpoints import Encoding, Endpoint
+from .endpoints import Encoding, Endpoint, EndpointName
 
 __all__ = ["Param", "Params", "Request", "build", "quote_slices"]
 
@@ -29,12 +29,12 @@ class Request:
     __slots__ = ("body", "endpoint", "headers", "kept_alive", "method", "url")
 
     def __init__(self, endpoint: Endpoint, url: str, headers: dict[str, str], body: bytes | None) -> None:
-        self.endpoint = endpoint.name
-        self.method = endpoint.method
-        self.kept_alive = endpoint.kept_alive
-        self.url = url
-        self.headers = headers
-        self.body = body
+        self.endpoint: EndpointName = endpoint.name
+        self.method: Literal["GET", "POST"] = endpoint.method
+        self.kept_alive: bool = endpoint.kept_alive
+        self.url: str = url
+        self.headers: dict[str, str] = headers
+        self.body: bytes | None = body
 
     def __repr__(self) -> str:
         return f"<Request {self.endpoint}: {self.method}, {len(self.body or b'')} bytes>"

@@ -23,7 +23,7 @@ from msgspec.json import Encoder
 from ..config import Cleaning, ClientConfig, Dialect
 from ..errors import ConfigurationError, InvalidLeadError
 from ..models import CellCounts, InvalidRow, Lead, Row
-from .checks import DateLimits, shape
+from .checks import DateLimits, shape, unreadable
 from .columns import Layout, columns_problem
 from .layout import (
     NOT_A_ROW,
@@ -279,6 +279,9 @@ class Chunker:
                 except ConfigurationError as error:
                     useless[offset] = ("row", error.message)
                     continue
+                except Exception as error:
+                    useless[offset] = ("row", unreadable(error))
+                    continue
                 self._fix_columns(tuple(names), positional=False)
                 return useless
             if is_sequence(row):
@@ -319,11 +322,19 @@ class Chunker:
         self._next_index += 1
 
 
-def _checked(frame: ColumnFit, block: list[Row]) -> tuple[Columns, Sequence[int], Problems, Changes]:
-    """The good rows of a block as columns of cells, their offsets, the problems of the others, and what was repaired.
+_Checked: TypeAlias = tuple[Columns, Sequence[int], Problems, Changes]
 
-    A repaired row may be too long in the end; what was repaired in it is not told.
-    """
+
+def _checked(frame: ColumnFit, block: list[Row]) -> _Checked:
+    """The good rows of a block as columns of cells, their offsets, the problems of the others, and the changes."""
+    try:
+        return _checked_together(frame, block)
+    except Exception:
+        # An object in there fails when it is looked at. One row at a time, so that only its own is lost.
+        return _checked_singly(frame, block)
+
+
+def _checked_together(frame: ColumnFit, block: list[Row]) -> _Checked:
     columns, offsets, problems = frame.fit(block)
     changes: Changes = {}
     if offsets:
@@ -332,9 +343,28 @@ def _checked(frame: ColumnFit, block: list[Row]) -> tuple[Columns, Sequence[int]
         columns, offsets = _without(bad, columns, offsets, problems)
     if offsets:
         columns, offsets = _without(frame.too_long(columns), columns, offsets, problems)
-    if problems:
-        changes = {offset: what for offset, what in changes.items() if offset not in problems}
-    return columns, offsets, problems, changes
+    # Only now: repairing can make a row too long.
+    return columns, offsets, problems, {offset: changes[offset] for offset in changes.keys() - problems.keys()}
+
+
+def _checked_singly(frame: ColumnFit, block: list[Row]) -> _Checked:
+    """The same for a block in which a row raises something: that row is a problem, too."""
+    fitted: list[Columns] = []
+    offsets: list[int] = []
+    problems: Problems = {}
+    changes: Changes = {}
+    for offset, row in enumerate(block):
+        try:
+            columns, good, bad, repaired = _checked_together(frame, [row])
+        except Exception as error:
+            problems[offset] = ("row", unreadable(error))
+        else:
+            if good:
+                fitted.append(columns)
+                offsets.append(offset)
+            problems.update((offset, problem) for problem in bad.values())
+            changes.update((offset, what) for what in repaired.values())
+    return [[cells[0] for cells in column] for column in zip(*fitted, strict=True)], offsets, problems, changes
 
 
 def _without(

@@ -5,6 +5,10 @@ Each check knows two ways to the same verdict. ``one`` looks at a single cell, a
 cells that this pass could not prove, so that it never accepts what ``one`` refuses for speed's sake.
 
 An empty text counts as a missing cell everywhere, as CSV files know no other way to leave one out.
+
+A cell may be any object, and some raise when they are compared or asked for their truth (``pandas.NA``, arrays). So
+``one`` looks at a cell's type before anything else, and for ``column`` any exception of the fast pass means that not
+all of it is text.
 """
 
 from __future__ import annotations
@@ -32,7 +36,9 @@ __all__ = [
     "TextCheck",
     "TimeCheck",
     "Value",
+    "is_missing",
     "shape",
+    "unreadable",
 ]
 
 Value: TypeAlias = str | int | float
@@ -52,6 +58,11 @@ class BadCell(Exception):  # noqa: N818 - a verdict passed between functions, ne
         self.reason = reason
 
 
+def is_missing(cell: object) -> bool:
+    """Whether a cell counts as left out."""
+    return cell is None or (isinstance(cell, str) and not str.__len__(cell))
+
+
 def _kind_of(character: str) -> str:
     if character in " 0123456789":
         return "a blank" if character == " " else "a digit"
@@ -64,7 +75,7 @@ def _kind_of(character: str) -> str:
 
 def shape(cell: object, misfit: re.Pattern[str] | None = None) -> str:
     """What a cell looks like, without telling what it says; for texts, where ``misfit`` first finds something."""
-    if cell is None or cell == "":
+    if is_missing(cell):
         return "missing or empty"
     if isinstance(cell, bool):
         return "a truth value"
@@ -77,6 +88,11 @@ def shape(cell: object, misfit: re.Pattern[str] | None = None) -> str:
     found = misfit.search(cell) if misfit else None
     where = f" with {_kind_of(found.group()[0])} at position {found.start() + 1}" if found and found.group() else ""
     return f"{len(cell)} character{'s' * (len(cell) != 1)}{where}"
+
+
+def unreadable(error: Exception) -> str:
+    """What is wrong with a value whose own code fails when it is looked at; never the error's text."""
+    return f"raises {type(error).__name__[:40]} when it is looked at; right would be plain texts, numbers and dates"
 
 
 def _digits(number: int) -> str:
@@ -177,16 +193,16 @@ class ColumnCheck:
         """``repaired`` for all cells."""
         try:
             return self._texts(cells)  # type: ignore[arg-type]
-        except TypeError:
+        except Exception:
             # Not all of it is text. Missing cells are the commonest cause, and cost little.
             cells = ["" if cell is None else cell for cell in cells]
         try:
             return self._texts(cells)  # type: ignore[arg-type]
-        except TypeError:
+        except Exception:
             return self._each(cells, range(len(cells)))
 
     def _texts(self, cells: Sequence[str]) -> CheckedColumn:
-        """``column`` for cells that are all text; TypeError when one is not."""
+        """``column`` for cells that are all text; raises when one is not."""
         raise NotImplementedError
 
     def _each(self, cells: Sequence[object], positions: Iterable[int]) -> CheckedColumn:
@@ -198,6 +214,8 @@ class ColumnCheck:
                 out[i], kind = self.repaired(cells[i])
             except BadCell as problem:
                 bad[i] = problem.reason
+            except Exception as error:
+                bad[i] = unreadable(error)
             else:
                 if kind:
                     repaired[i] = kind
@@ -296,7 +314,7 @@ class PriorityCheck(ColumnCheck):
         self._by_any = self._by_text | {i: i for i in usual}
 
     def one(self, cell: object) -> Value:
-        if cell is None or cell == "":
+        if is_missing(cell):
             return ""
         number = -1
         if type(cell) is int:
@@ -371,7 +389,7 @@ class DateCheck(ColumnCheck):
         self._latest = bounds.latest(days)
 
     def one(self, cell: object) -> Value:
-        if (cell is None or cell == "") and not self._required:
+        if is_missing(cell) and not self._required:
             return ""
         text = self.as_text(cell)
         if text is None or not self.grammar.fullmatch(text):
@@ -475,9 +493,9 @@ class RefusedCheck(ColumnCheck):
     width = 0
 
     def one(self, cell: object) -> Value:
-        if cell is None or cell == "":
+        if is_missing(cell):
             return ""
         raise BadCell("given, but only schedule_leads takes it; right would be None")
 
     def _texts(self, cells: Sequence[str]) -> CheckedColumn:
-        return self._each(cells, [] if cells.count("") == len(cells) else range(len(cells)))
+        return self._each(cells, range(len(cells)) if "".join(cells) else [])

@@ -158,7 +158,7 @@ def name_problem(name: object, layout: Layout) -> str | None:
 
 def extra_problem(name: object, layout: Layout) -> str | None:
     """Why ``name`` cannot be the name of a lead's extra column, or None when it can."""
-    if name in lead_columns(layout).values():
+    if isinstance(name, str) and name in lead_columns(layout).values():
         return "a lead has a field of its own for this column"
     return name_problem(name, layout)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from msgspec import json
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InputError
 from .columns import hint_for, label
 from .layout import RaggedRow
 
@@ -46,9 +46,10 @@ def read_csv(
     fewer cells than the header is handed on and ends as an invalid row, as does one with a NUL in it.
 
     Raises:
-        ConfigurationError: the file cannot be read, is empty or in another encoding, its header lacks ``PhoneNumber``
-            or has doubled, empty or misspelled names; while iterating: broken quotes, undecodable bytes or an oversized
-            cell, with the line's number.
+        ConfigurationError: an argument is wrong, such as a header in ``columns`` that the file does not have.
+        InputError: the file cannot be read, is empty or in another encoding, its header lacks ``PhoneNumber`` or has
+            doubled or empty names; while iterating: broken quotes, undecodable bytes or an oversized cell, with the
+            line's number.
 
     Examples
     --------
@@ -115,7 +116,7 @@ class CsvRows(Iterable[list[str]]):
             try:
                 rows = filter(None, self._reader(file, self._delimiter))
                 if next(rows, []) != self._header:
-                    raise ConfigurationError(f"{self.path}: the header has changed since read_csv read it")
+                    raise InputError(f"{self.path}: the header has changed since read_csv read it")
                 yield from _projected(rows, self._kept, len(self._header))
             except (csv.Error, UnicodeError, OSError) as error:
                 self._fail(error)
@@ -163,9 +164,9 @@ class CsvRows(Iterable[list[str]]):
         if not self._header:
             for _ in self:  # raises what is wrong with it, when it is more than being empty
                 break
-            raise ConfigurationError(f"{self.path} is empty; right would be a header with PhoneNumber, then the rows")
+            raise InputError(f"{self.path} is empty; right would be a header with PhoneNumber, then the rows")
         if any("\0" in name for name in self._header):
-            raise ConfigurationError(
+            raise InputError(
                 f"{self.path}, line 1: NUL characters in the header; the file looks like UTF-16, "
                 "for which encoding='utf-16' would be right"
             )
@@ -177,13 +178,13 @@ class CsvRows(Iterable[list[str]]):
             raise ConfigurationError(f"{self.path}: no header {label(unknown[0])!r} among {_listed(header)}")
         twice = next((name for i, name in enumerate(header) if name and name in header[:i]), None)
         if twice is not None:
-            raise ConfigurationError(f"{self.path}: header {label(twice)!r} stands there twice")
+            raise InputError(f"{self.path}: header {label(twice)!r} stands there twice")
         kept = [i for i, name in enumerate(header) if renames.get(name, name) is not None]
         columns = tuple([str(renames.get(header[i], header[i])) for i in kept])
         if "PhoneNumber" not in columns:
-            raise ConfigurationError(f"{self.path}: {_no_phone(header)}")
+            raise InputError(f"{self.path}: {_no_phone(header)}")
         if "" in columns:
-            raise ConfigurationError(
+            raise InputError(
                 f"{self.path}: header {columns.index('') + 1} is empty; give it a name, "
                 "or leave its column out with columns={'': None}"
             )
@@ -195,15 +196,15 @@ class CsvRows(Iterable[list[str]]):
     def _fail(self, error: Exception) -> NoReturn:
         """Say where in the file the reader gave up: the file is read once more, up to there."""
         if isinstance(error, OSError):
-            raise ConfigurationError(f"cannot read {self.path}: {error.strerror or error}") from None
+            raise InputError(f"cannot read {self.path}: {error.strerror or error}") from None
         if isinstance(error, UnicodeError):
-            raise ConfigurationError(
+            raise InputError(
                 f"{self.path}, line {self._undecodable_line()}: not {self._encoding} text; "
                 "pass the file's own encoding, such as encoding='cp1252' or 'utf-16'"
             ) from None
         first, last = self._broken_lines()
         where = f"line {first}" if first == last else f"line {first} (noticed at line {last})"
-        raise ConfigurationError(
+        raise InputError(
             f"{self.path}, {where}: broken quotes or an oversized cell: {error}; "
             'a quote inside a quoted cell is written twice: ""'
         ) from None
@@ -263,7 +264,7 @@ def _check_path(path: object) -> None:
         raise ConfigurationError("read_csv needs the path of a file, and none holds a NUL character") from None
     # Opening a pipe would wait for its writer, deaf to signals, and reading it twice finds nothing.
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise ConfigurationError(
+        raise InputError(
             f"{os.fspath(path)}: not a regular file, and it must be read more than once; "
             "write what comes out of a pipe into a file first"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, TypeAlias
@@ -14,7 +15,11 @@ __all__ = ["RowSource", "Rows"]
 
 Rows: TypeAlias = Iterable[Row] | AsyncIterable[Row]
 
+_log = logging.getLogger("ozonetel_async")
+
 _SLICE: Final = 250
+# Seconds for an input to end after it was cancelled.
+_PATIENCE: Final = 1.0
 
 
 class RowSource:
@@ -37,6 +42,11 @@ class RowSource:
         self._ended = False
         self._sync: Iterator[Row] | None = None
         self._async: AsyncIterator[Row] | None = None
+        self._pulling: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+        self._at_most = _SLICE
+        self._answer: asyncio.Future[None] | None = None
+        self._interrupt: BaseException | None = None
         if isinstance(rows, str | bytes | Mapping | Lead):
             raise ConfigurationError(
                 f"leads must be an iterable of rows, got one {type(rows).__name__}; put it into a list"
@@ -51,11 +61,24 @@ class RowSource:
     async def take(self, at_most: int = _SLICE) -> list[Row]:
         """The next rows; empty when the input has ended, in an exception of its own or not.
 
-        Lets other tasks run. Cancelled, it keeps what it has taken for ``rest``.
+        Lets other tasks run. Cancelled, it keeps what it has taken for ``rest``; an async input ends, after ``halt``.
         """
         if not self._ended:
             await (self._take_sync(at_most) if self._sync is not None else self._take_async(at_most))
         return self.rest()
+
+    def stop(self) -> None:
+        """Take no more rows; a ``take`` that waits for some returns what there is."""
+        self._ended = True
+        self._hand_over()
+        if self._pulling is not None:
+            self._pulling.cancel()
+
+    async def halt(self) -> None:
+        """Stop, and wait until nothing more can come; not for long, since an input may swallow its cancellation."""
+        self.stop()
+        if self._pulling is not None:
+            await asyncio.wait([self._pulling], timeout=_PATIENCE)
 
     def rest(self) -> list[Row]:
         """Rows taken from the input and not handed out yet."""
@@ -73,20 +96,70 @@ class RowSource:
         await asyncio.sleep(0)
 
     async def _take_async(self, at_most: int) -> None:
+        self._at_most = at_most
+        self._answer = asyncio.get_running_loop().create_future()
+        self._wanted.set()
+        if self._pulling is None:
+            # A task of its own, so that one that does not end when it is cancelled can be left. The same one for all
+            # rows: the input may hold timeouts and task groups open from one row to the next.
+            self._pulling = asyncio.create_task(self._pull())
+            self._pulling.add_done_callback(self._pulled)
+        elif self._pulling.done():
+            self._pulled(self._pulling)
+        try:
+            await self._answer
+        except asyncio.CancelledError:
+            self.stop()
+            raise
+        if self._interrupt is not None:
+            interrupt, self._interrupt = self._interrupt, None
+            raise interrupt
+
+    async def _pull(self) -> None:
         assert self._async is not None
         try:
-            while len(self._taken) < at_most:
-                self._taken.append(await anext(self._async))
+            while not self._ended:
+                self._wanted.clear()
+                await self._fill(self._async)
+                self._hand_over()
+                if not self._ended:
+                    await self._wanted.wait()
+        finally:
+            if self._async is not self._rows and (aclose := getattr(self._async, "aclose", None)) is not None:
+                await aclose()
+
+    async def _fill(self, source: AsyncIterator[Row]) -> None:
+        try:
+            while len(self._taken) < self._at_most and not self._ended:
+                row = await anext(source)
+                self._taken.append(row)  # into the list of now: what was there before may have been handed out
         except StopAsyncIteration:
             self._ended = True
         except Exception as error:
             self.failure, self._ended = error, True
-        # An async generator that never waits for anything never lets others run by itself.
-        await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._interrupt, self._ended = error, True
+
+    def _hand_over(self) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(None)
+
+    def _pulled(self, _: asyncio.Task[None]) -> None:
+        # The input was cancelled by something of its own, and whoever waits for its rows is, too.
+        if self._answer is not None:
+            self._answer.cancel()
 
     async def close(self) -> None:
         """Close the iterator if it was made here; one that the caller passed in stays as it is."""
-        if self._sync is not self._rows and (close := getattr(self._sync, "close", None)) is not None:
+        if self._sync is not None and self._sync is not self._rows and (close := getattr(self._sync, "close", None)):
             close()
-        if self._async is not self._rows and (aclose := getattr(self._async, "aclose", None)) is not None:
-            await aclose()
+        await self.halt()
+        pulling = self._pulling
+        if pulling is None or pulling.cancelled():
+            return
+        if pulling.done():
+            pulling.result()
+        else:
+            _log.warning("the input goes on after it was cancelled, and was left running")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..config import Cleaning, Dialect
 from ..models import Lead, Row
-from .checks import BadCell, ColumnCheck, DateLimits, Value, shape
+from .checks import BadCell, ColumnCheck, DateLimits, Value, shape, unreadable
 from .columns import PHONE, REQUIRED, Layout, check_for, extra_problem, label, lead_columns
 
 __all__ = [
@@ -224,7 +224,7 @@ class FixedColumns(ColumnFit):
             with suppress(ValueError):  # ragged rows: each gets its own verdict below
                 cells = [*zip(*block, strict=True)]
         elif kinds == {dict} and set(map(len, block)) == {width}:  # type: ignore[arg-type]
-            with suppress(KeyError):
+            with suppress(Exception):  # a missing cell, mostly; a key that refuses to be compared, too
                 *cells, _ = zip(*map(self._pick, block), strict=True)
         return ([*cells], range(len(block)), {}) if len(cells) == width else super().fit(block)
 
@@ -307,14 +307,16 @@ class LeadColumns(ColumnFit):
         sent, problems, changes = super().check(cells)
         extras: list[object] = [{}] * len(cells[-1])
         for i, extra in enumerate(cells[-1]):
-            if extra:
-                try:
+            try:
+                if extra:
                     repaired: list[Change] = []
                     extras[i] = self._sent_extra(extra, repaired)
                     if repaired:
                         changes.setdefault(i, []).extend(repaired)
-                except BadRow as problem:
-                    problems.setdefault(i, (problem.field, problem.reason))
+            except BadRow as problem:
+                problems.setdefault(i, (problem.field, problem.reason))
+            except Exception as error:
+                problems.setdefault(i, ("extra", unreadable(error)))
         return [*sent, extras], problems, changes
 
     def _sent_extra(self, extra: object, changes: list[Change]) -> dict[str, Value]:
@@ -380,7 +382,7 @@ class LeadColumns(ColumnFit):
         used = {
             name: column
             for (name, _), column in zip(self._checks, fixed, strict=True)
-            if name in required or column.count("") < len(column)
+            if name in required or not _all_empty(column)
         }
         for name in self._extras:
             used[name] = tuple([extra.get(name, "") for extra in extras])
@@ -388,6 +390,13 @@ class LeadColumns(ColumnFit):
         self._pending = list(zip(*used.values(), strict=True))
         self._new_batch()
         return super().payload()
+
+
+def _all_empty(column: Sequence[object]) -> bool:
+    try:
+        return column.count("") == len(column)
+    except Exception:
+        return False  # a text of a kind that refuses to be compared: sent as it is
 
 
 def _characters(row: tuple[object, ...]) -> int:

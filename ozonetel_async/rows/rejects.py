@@ -66,18 +66,22 @@ def is_same_file(source: str | PathLike[str], path: str | PathLike[str]) -> bool
         return os.path.realpath(source) == os.path.realpath(path)
 
 
-def _cells(row: Row) -> Iterable[object]:
+def _cells(row: Row) -> list[object]:
     """The cells of a row that may be wrong in any way."""
-    cells: Iterable[object]
+    try:
+        return [_cell(cell) for cell in _raw_cells(row)]
+    except Exception:
+        return [type(row).__name__]  # a mapping that fails when it is looked at
+
+
+def _raw_cells(row: Row) -> Iterable[object]:
     if isinstance(row, Lead):
         extra: object = row.extra
         more = extra.values() if isinstance(extra, Mapping) else () if extra is None else (extra,)
-        cells = (row.phone_number, row.name, row.priority, row.expiry, row.agent_id, row.skill, *more)
-    elif isinstance(row, Mapping):
-        cells = row.values()
-    else:
-        cells = row if isinstance(row, list | tuple) else (type(row).__name__,)
-    return map(_cell, cells)
+        return (row.phone_number, row.name, row.priority, row.expiry, row.agent_id, row.skill, *more)
+    if isinstance(row, Mapping):
+        return row.values()
+    return row if isinstance(row, list | tuple) else (type(row).__name__,)
 
 
 def _cell(cell: object) -> object:

@@ -9,9 +9,19 @@ from typing import Required, TypedDict
 from zoneinfo import ZoneInfo
 
 from ..config import Cleaning, Dialect
-from ..errors import InvalidLeadError
+from ..errors import InvalidLeadError, OzonetelError
 from ..models import CellCounts, Lead
-from .checks import BadCell, ColumnCheck, DateCheck, DateLimits, TextCheck, Value, shape
+from .checks import (
+    BadCell,
+    ColumnCheck,
+    DateCheck,
+    DateLimits,
+    TextCheck,
+    Value,
+    is_missing,
+    shape,
+    unreadable,
+)
 from .columns import check_for, label, lead_columns, single_extra_problem
 
 __all__ = ["CheckedLead", "check_lead"]
@@ -63,18 +73,22 @@ def check_lead(
         checked = CheckedLead(phone_number=number)  # type: ignore[typeddict-item]
         for field in _PLAIN_FIELDS:
             cell = getattr(lead, field)
-            if cell is not None and cell != "":
+            if not is_missing(cell):
                 value, kinds[field] = checks[field].repaired(cell)
                 if value != "":
                     checked[field] = value  # type: ignore[literal-required]
         field = "expiry"
-        if lead.expiry is not None and lead.expiry != "":
+        if not is_missing(lead.expiry):
             checked["expiry"] = DateCheck(DateLimits(timezone, now)).one(lead.expiry)  # type: ignore[typeddict-item]
+        field = "extra"
         if lead.extra:
-            field = "extra"
             checked["extra"] = _extra_cells(lead.extra, timezone, clean, kinds)
     except BadCell as problem:
         raise InvalidLeadError(field, problem.reason) from None
+    except OzonetelError:
+        raise
+    except Exception as error:
+        raise InvalidLeadError(field, unreadable(error)) from None
     if cleaned is not None:
         columns = lead_columns("bulk")
         cleaned.update((columns.get(name, name), {kind: 1}) for name, kind in kinds.items() if kind)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from ..callbacks.url_tokens import url_token
 from ..config import ClientConfig
 from ..errors import (
     AuthenticationError,
@@ -88,18 +89,18 @@ class ApiRequest:
         not_applied: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.endpoint: EndpointName = endpoint
-        self.params = params
-        self.campaign = campaign
-        self.payload = payload
-        self.priority = priority
-        self.max_wait = max_wait
-        self.before_send = before_send
-        self.not_applied = not_applied
-        self.sends = 0
+        self.params: Params = params
+        self.campaign: str | None = campaign
+        self.payload: bytes | None = payload
+        self.priority: int = priority
+        self.max_wait: float | None = max_wait
+        self.before_send: Callable[[], Awaitable[None]] | None = before_send
+        self.not_applied: Callable[[], Awaitable[None]] | None = not_applied
+        self.sends: int = 0
         """Requests put on the wire for this call."""
-        self.on_wire = False
+        self.on_wire: bool = False
         """Whether a request is under way."""
-        self.in_doubt = False
+        self.in_doubt: bool = False
         """Whether a request has ended without a trustworthy answer; stays so whatever later ones end in."""
 
     @property
@@ -119,7 +120,7 @@ class Dispatcher:
         self._closed = False
         self._tokens = TokenHolder(self._fetch_token)
         self._encoding = asyncio.Lock()
-        self.endpoints = endpoint_table(config.dialect)
+        self.endpoints: Mapping[EndpointName, Endpoint] = endpoint_table(config.dialect)
         names: tuple[QueueName, ...] = ("add", "bulk", "schedule", "dial_status", "token")
         self.queues: Mapping[QueueName, RateQueue] = {
             name: RateQueue(
@@ -145,12 +146,11 @@ class Dispatcher:
             check_queue_options(call.priority, call.max_wait)
         endpoint = self.endpoints[call.endpoint]
         queue = self.queues[endpoint.queue]
-        deadline = None if call.max_wait is None else loop.time() + call.max_wait
+        began = loop.time()
         failures: dict[type[OzonetelError], int] = {}
         slot: Slot | None = None
         while True:
-            remaining = None if deadline is None else max(0.0, deadline - loop.time())
-            slot = await queue.acquire(call.priority, remaining, after=slot)
+            slot = await queue.acquire(call.priority, call.max_wait, since=began, after=slot)
             reply, failure = await self._attempt(call, endpoint, slot)
             if failure is None:
                 assert reply is not None
@@ -227,7 +227,7 @@ class Dispatcher:
         self, call: ApiRequest, endpoint: Endpoint, slot: Slot, response: Response, bearer: str | None
     ) -> tuple[Reply, OzonetelError | None]:
         reply, failure = read(
-            endpoint, response.status, response.body, self._secrets(bearer), token_used=bearer is not None
+            endpoint, response.status, response.body, self._secrets(call, bearer), token_used=bearer is not None
         )
         call.on_wire = False
         call.in_doubt = call.in_doubt or (failure is not None and failure.outcome == "unknown")
@@ -241,9 +241,9 @@ class Dispatcher:
             self._tokens.drop(bearer)
         return reply, failure
 
-    def _secrets(self, bearer: str | None) -> tuple[str, ...]:
-        forms = self._config.credentials.forms
-        return forms if bearer is None else (*forms, bearer)
+    def _secrets(self, call: ApiRequest, bearer: str | None) -> tuple[str, ...]:
+        callback = url_token(call.params["callBackUrl"]) if "callBackUrl" in call.params else None
+        return (*self._config.credentials.forms, *filter(None, (bearer, callback)))
 
     async def _fetch_token(self) -> str:
         call = ApiRequest("token", {}, max_wait=self._config.timeouts.total)
@@ -283,10 +283,10 @@ def check_queue_options(priority: object, max_wait: object) -> None:
         ConfigurationError: the priority is no whole number, or the wait is no number of seconds.
     """
     if not isinstance(priority, int):
-        raise ConfigurationError(f"queue_priority must be a whole number, got {type(priority).__name__}")
+        raise ConfigurationError(f"queue_priority: expected a whole number, got {type(priority).__name__}")
     number = isinstance(max_wait, int | float) and not isinstance(max_wait, bool)
     if max_wait is not None and not (number and max_wait >= 0):  # type: ignore[operator]
-        raise ConfigurationError(f"max_wait must be zero or more seconds or None, got {max_wait!r}")
+        raise ConfigurationError(f"max_wait: expected zero or more seconds, or None, got {max_wait!r}")
 
 
 def _at_most(seconds: float | None, most: float) -> float | None:

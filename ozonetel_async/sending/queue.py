@@ -51,7 +51,7 @@ class Slot:
         self._queue: RateQueue | None = queue
         self._order = order
         self._token = token
-        self.started = started
+        self.started: float = started
 
     @property
     def good_until(self) -> float:
@@ -186,7 +186,14 @@ class RateQueue:
         """Share of the limit in use, 1.0 unless the server refused requests lately."""
         return self._window.pace(self._now())
 
-    async def acquire(self, priority: int = 0, max_wait: float | None = None, *, after: Slot | None = None) -> Slot:
+    async def acquire(
+        self,
+        priority: int = 0,
+        max_wait: float | None = None,
+        *,
+        since: float | None = None,
+        after: Slot | None = None,
+    ) -> Slot:
         """Wait for the right to start one request.
 
         Cancelling it at any moment loses no token. Conclude the slot once the request's fate is known.
@@ -195,6 +202,7 @@ class RateQueue:
             priority: higher ones first; equal ones first come, first served.
             max_wait: most seconds to wait. The call is refused at once when even the best case is longer: everybody in
                 front goes on, each answer comes at once, and no request turns out unsent.
+            since: loop time from which ``max_wait`` counts, None for now; earlier attempts may have used some up.
             after: the slot of a refused attempt, whose place this one takes, and takes even in a full queue.
 
         Raises:
@@ -203,14 +211,15 @@ class RateQueue:
             ConfigurationError: the queue is closed or belongs to another event loop.
         """
         loop = self._check_loop()
-        deadline = None if max_wait is None else self._deadline(loop.time(), max_wait)
+        began = loop.time() if since is None else since
+        deadline = None if max_wait is None else max(loop.time(), began + max_wait)
         known = after is not None
         self._order += not known
         order = self._order if after is None else after._order
         window = self._window
         ready = not (self._waiting or self._granted) and window.room(loop.time(), 0, 1) > 0
         while not ready:
-            waiter = self._enqueue(loop, priority, order, deadline, known)
+            waiter = self._enqueue(loop, priority, order, max_wait, deadline, known)
             timer = None
             if deadline is not None and deadline < inf and not waiter.done():
                 timer = loop.call_at(deadline, self._expire, waiter, priority)
@@ -222,7 +231,9 @@ class RateQueue:
             finally:
                 if timer is not None:
                     timer.cancel()
-            self._check_verdict(verdict, max_wait)
+            if verdict is _Verdict.TIMED_OUT:
+                raise self._too_late(loop.time(), priority, max_wait, 0.0)
+            self._check_verdict(verdict)
             # A refusal may have arrived between the grant and this moment: then back to the own place.
             ready, known = loop.time() >= window.resume_at, True
         return self._start(loop.time(), order)
@@ -256,22 +267,24 @@ class RateQueue:
         if self._closed:
             raise ConfigurationError("the client is closed", endpoint=self.name)
 
-    def _deadline(self, now: float, max_wait: float) -> float:
-        if not max_wait >= 0:
-            raise ConfigurationError(f"max_wait must be zero or more seconds, got {max_wait!r}", endpoint=self.name)
-        return now + max_wait
-
     def _enqueue(
-        self, loop: asyncio.AbstractEventLoop, priority: int, order: int, deadline: float | None, known: bool
+        self,
+        loop: asyncio.AbstractEventLoop,
+        priority: int,
+        order: int,
+        max_wait: float | None,
+        deadline: float | None,
+        known: bool,
     ) -> _Waiter:
         if self._waiting >= self.max_waiting and not known:
             raise QueueFullError(
-                f"{self._waiting} callers wait already, which is all that max_waiting={self.max_waiting} allows; "
-                "send later, or from fewer tasks",
+                f"expected fewer than max_waiting={self.max_waiting} callers in the queue, got {self._waiting}; send "
+                "later, or from fewer tasks",
+                retry_after=self.next_free_in,
                 endpoint=self.name,
             )
-        if deadline is not None:
-            self._check_wait(loop.time(), priority, deadline, known)
+        if deadline is not None and self._earliest(loop.time(), priority, known) > deadline:
+            raise self._too_late(loop.time(), priority, max_wait, deadline - loop.time(), known)
         waiter: _Waiter = loop.create_future()
         heappush(self._heap, (-priority, order, waiter))
         self._waiting += 1
@@ -283,19 +296,24 @@ class RateQueue:
             self._wake()
         return waiter
 
-    def _check_wait(self, now: float, priority: int, deadline: float, known: bool) -> None:
+    def _earliest(self, now: float, priority: int, known: bool) -> float:
         ahead = sum(n for lane, n in self._lanes.items() if lane > priority or (lane == priority and not known))
-        earliest = self._window.earliest(now, self._granted, ahead)
-        if earliest > deadline:
-            raise QueueTimeoutError(
-                f"the next free slot is at least {earliest - now:.3g} s away with {ahead} callers in front, "
-                f"longer than max_wait allows ({deadline - now:.3g} s)",
-                endpoint=self.name,
-            )
+        return self._window.earliest(now, self._granted, ahead)
 
-    def _check_verdict(self, verdict: _Verdict, max_wait: float | None) -> None:
-        if verdict is _Verdict.TIMED_OUT:
-            raise QueueTimeoutError(f"no free slot within max_wait={max_wait:g} s", endpoint=self.name)
+    def _too_late(
+        self, now: float, priority: int, max_wait: float | None, left: float, known: bool = True
+    ) -> QueueTimeoutError:
+        """The error of a caller that has ``left`` seconds of its ``max_wait``, and will not have its turn in them."""
+        away = max(0.0, self._earliest(now, priority, known) - now)
+        return QueueTimeoutError(
+            f"expected a free place among {self.limit.requests} requests per {self.limit.per:g} s within "
+            f"max_wait={max_wait:g} s ({max(0.0, left):.3g} s left), got a wait of at least {away:.3g} s; "
+            f"{self.waiting} callers wait already",
+            retry_after=away,
+            endpoint=self.name,
+        )
+
+    def _check_verdict(self, verdict: _Verdict) -> None:
         if verdict is _Verdict.GRANTED:
             self._granted -= 1
         self._check_open()

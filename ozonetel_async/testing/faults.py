@@ -229,7 +229,7 @@ class FaultRule(Struct, kw_only=True):
     used: int = 0
 
     def strikes(self, random: Random, taken: bool) -> bool:
-        """Count one matching request; whether the fault befalls it, unless another one has ``taken`` it."""
+        """Count one matching request; whether the fault applies to it, unless another one has ``taken`` it."""
         if self.after > 0:
             self.after -= 1
             return False
@@ -258,7 +258,7 @@ class FaultPlan:
         self._rules.clear()
 
     def take(self, endpoint: str, documented: bool) -> tuple[Fault | None, Fault | None]:
-        """The faults of the answer and of the callback that befall the next request of this endpoint."""
+        """The faults of the answer and of the callback that apply to the next request of this endpoint."""
         if not self._rules:
             return None, None
         found: dict[bool, Fault] = {}

@@ -58,8 +58,8 @@ class Simulator:
         self._random = Random(self.settings.seed)  # noqa: S311 - reproducible latency, no secrets
         self._account = Account(self.settings, self._clock, self._random)
         self._files = Files(self.settings.failed_link_life, self._clock)
-        self._courier = CallbackSender(self.settings, self._clock, self._notify)
-        self._jobs = Jobs(self._account, self._courier, self._files, self._notify)
+        self._callbacks = CallbackSender(self.settings, self._clock, self._notify)
+        self._jobs = Jobs(self._account, self._callbacks, self._files, self._notify)
         self._plan = FaultPlan(self._random)
         service = Service(self._account, self._files)
         self._front = HttpServer(self._account, service, self._jobs, self._plan, self._notify)
@@ -115,7 +115,7 @@ class Simulator:
     @property
     def callbacks(self) -> list[LoggedCallback]:
         """The attempts to deliver a callback, in order."""
-        return self._courier.log
+        return self._callbacks.log
 
     @property
     def windows(self) -> dict[str, RateWindow]:
@@ -195,14 +195,14 @@ class Simulator:
     @property
     def busy(self) -> bool:
         """Whether a V4 job, an export or a callback is under way."""
-        return self._jobs.busy or self._courier.busy
+        return self._jobs.busy or self._callbacks.busy
 
     @property
     def in_flight(self) -> int:
         """Requests that have reached the machine and are not answered yet, latency included."""
         return self._front.in_flight
 
-    async def settle(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - the caller's patience, as in wait_for
+    async def settle(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - as in asyncio.wait_for
         """Wait until no V4 job, export or callback is under way.
 
         Raises:
@@ -262,7 +262,7 @@ class Simulator:
         """Stop; no task and no socket stays behind."""
         await self._front.close()
         await self._jobs.close()
-        await self._courier.close()
+        await self._callbacks.close()
 
     async def __aenter__(self) -> Self:
         await self.start()

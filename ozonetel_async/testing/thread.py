@@ -53,7 +53,7 @@ class InThread(Generic[T]):
         try:
             asyncio.run(self._run())
         except BaseException as error:
-            # Raised again in the caller's thread, where somebody sees it.
+            # Raised again in the caller's thread, where it is seen.
             self._failure = error
         finally:
             self._ready.set()

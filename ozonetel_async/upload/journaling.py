@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -19,10 +18,8 @@ from ..protocol.requests import Params
 from ..rows.batches import Batch
 from ..sending.dispatcher import ApiRequest
 
-__all__ = ["UploadJournal", "open_upload_journal", "wait_for_callbacks"]
+__all__ = ["UploadJournal", "open_upload_journal", "upload_header"]
 
-# How often a journal that another process writes callbacks into is looked at.
-_LOOK_EVERY: Final = 0.25
 _NOT_APPLIED: Final = ("pending", "refused")
 
 
@@ -148,21 +145,6 @@ def _moment(journal: Journal, text: str) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError:
         raise JournalError(f"journal {journal.path.name} is damaged (its time is no ISO time)") from None
-
-
-async def wait_for_callbacks(journal: Journal, seconds: float, stop: asyncio.Event | None = None) -> None:
-    """Wait until every batch that reached the service has its callback; after ``seconds``, note who has none.
-
-    ``stop``, once set, ends the wait; then nothing is noted.
-    """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            while await journal.unsettled():
-                if stop is not None and stop.is_set():
-                    return
-                await asyncio.sleep(_LOOK_EVERY)  # not an event: callbacks may be written by another process
-            return
-    await journal.give_up_waiting()
 
 
 def upload_header(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from functools import partial
+from typing import Final
 
 from ..config import Cleaning, ClientConfig
 from ..downloads.links import LinkPolicy
@@ -20,12 +22,15 @@ from ..rows.batches import ChunkerMaker, chunker_maker
 from ..rows.cleaning.suspicions import JUDGED_ROWS, PhoneSuspicions
 from ..rows.intake import Rows, RowSource
 from ..sending.dispatcher import Dispatcher
-from .journaling import open_upload_journal, upload_header, wait_for_callbacks
+from .journaling import open_upload_journal, upload_header
 from .upload import Upload, UploadOptions
 
 __all__ = ["run_upload"]
 
 _log = logging.getLogger("ozonetel_async")
+
+# Seconds between two looks into the journal, which another process may write callbacks into.
+_LOOK_EVERY: Final = 0.25
 
 
 async def run_upload(
@@ -61,13 +66,13 @@ async def run_upload(
             await _judge(leads, make_chunker, suspicions)
         else:
             make_chunker = partial(make_chunker, on_numbers=suspicions.add)
-        upload = Upload(dispatcher, campaign, leads, make_chunker, params, options, journal)
+        upload = Upload(dispatcher, campaign, leads, make_chunker, params, options, config.retry, journal)
         upload.report.warnings = _tell(suspicions)
         report = await upload.run()
         if not at_hand:
             report.warnings = _tell(suspicions)
         if journal is not None:
-            await _await_callbacks(report, journal.journal, options, link_policy)
+            await _finish(report, journal.journal, options, link_policy)
         return report
 
 
@@ -97,14 +102,15 @@ def _tell(suspicions: PhoneSuspicions) -> list[str]:
     return warnings
 
 
-async def _await_callbacks(
+async def _finish(
     report: UploadReport, journal: Journal, options: UploadOptions, link_policy: LinkPolicy | None
 ) -> None:
     """Wait for callbacks if that is wished, and add what they told; whatever fails here, the report is not lost."""
     try:
         if options.callback_timeout is not None and report.stopped_by is None:
-            await wait_for_callbacks(journal, options.callback_timeout, options.stop)
-            await collect_failed_rows(journal, policy=link_policy)
+            await _await_callbacks(report, journal, options, options.callback_timeout)
+            if not _is_stopped(options):
+                await collect_failed_rows(journal, policy=link_policy)
         await add_counts(report, journal)
     except JournalError as error:
         report.stopped_by = report.stopped_by or f"JournalError: {error.message}"
@@ -112,3 +118,43 @@ async def _await_callbacks(
     except BaseException as error:
         error.add_note(f"upload so far: {report}")
         raise
+
+
+async def _await_callbacks(report: UploadReport, journal: Journal, options: UploadOptions, seconds: float) -> None:
+    """Wait until every batch that reached the service has its callback; after ``seconds``, note which have none.
+
+    ``report`` tells what has come, and is handed to ``on_progress`` whenever that changes. ``stop`` ends the wait; then
+    nothing is noted.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
+    told = 0
+    try:
+        while (missing := await journal.unsettled()) and not _is_stopped(options):
+            if missing != told:
+                told = missing
+                await add_counts(report, journal)
+                report.waiting_for = f"{missing:,} callback{'s' * (missing != 1)}"
+                if options.on_progress is not None:
+                    options.on_progress(report)
+            if (left := deadline - clock()) <= 0:
+                await journal.give_up_waiting()
+                return
+            # Not an event: callbacks may be written by another process.
+            await _sleep(min(_LOOK_EVERY, left), options.stop)
+    finally:
+        report.waiting_for = None
+
+
+def _is_stopped(options: UploadOptions) -> bool:
+    return options.stop is not None and options.stop.is_set()
+
+
+async def _sleep(seconds: float, stop: asyncio.Event | None) -> None:
+    """Sleep until ``stop`` is set, at most ``seconds``."""
+    if stop is None:
+        await asyncio.sleep(seconds)
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from msgspec import Struct
 
 from ..callbacks.url_tokens import check_base
-from ..errors import ConfigurationError, JournalError, Outcome, OutcomeUnknownError, OzonetelError, QueueFullError
+from ..config import RetryPolicy
+from ..errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectError,
+    InputError,
+    JournalError,
+    Outcome,
+    OutcomeUnknownError,
+    OzonetelError,
+    QueueFullError,
+)
 from ..models import BatchResult, InvalidRow, Row, UploadReport
 from ..protocol.replies import Reply, batch_receipt
 from ..protocol.requests import Params
@@ -42,16 +53,10 @@ _RESENDS = 5
 # So many unknown outcomes in a row mean that the service is down, not that an answer got lost: every further batch
 # would only add rows whose fate nobody knows.
 _UNKNOWN_STREAK = 10
+# HTTP 403 without a documented text: one batch that a firewall dislikes, or, so many times in a row, all of them.
+_FORBIDDEN_STREAK = 3
 # Seconds after which a full queue is looked at again, at the least.
 _FULL_QUEUE_PAUSE = 0.05
-
-# Rows that were never sent are as certain not to be in the dialler as refused ones.
-_COUNTERS = {
-    "accepted": "rows_accepted",
-    "refused": "rows_refused",
-    "not_sent": "rows_refused",
-    "unknown": "rows_unknown",
-}
 
 
 class UploadOptions(Struct, frozen=True, kw_only=True):
@@ -59,7 +64,7 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
 
     on_unknown: OnUnknown = "hold"
     queue_priority: int = -1
-    in_flight: int | None = None
+    concurrency: int | None = None
     on_progress: Callable[[UploadReport], object] | None = None
     rejects: str | PathLike[str] | None = None
     changes: str | PathLike[str] | None = None
@@ -74,14 +79,10 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"on_unknown must be 'hold' or 'resend', got {self.on_unknown!r}")
         if self.on_unknown == "resend" and not check_duplicate:
             raise ConfigurationError("on_unknown='resend' needs check_duplicate=True, or people would be called twice")
-        if self.in_flight is not None and (not isinstance(self.in_flight, int) or self.in_flight < 1):
-            raise ConfigurationError(f"in_flight must be a whole number of at least 1, got {self.in_flight!r}")
-        if self.journal is not None and not isinstance(self.journal, str | PathLike):
-            raise ConfigurationError(f"journal must be a path, got {type(self.journal).__name__}")
-        if self.on_progress is not None and (not callable(self.on_progress) or iscoroutinefunction(self.on_progress)):
-            raise ConfigurationError("on_progress must be a plain function that takes the report; it is not awaited")
-        if self.stop is not None and not isinstance(self.stop, asyncio.Event):
-            raise ConfigurationError(f"stop must be an asyncio.Event, got {type(self.stop).__name__}")
+        if self.concurrency is not None and self.concurrency < 1:
+            raise ConfigurationError(f"concurrency: expected at least 1, got {self.concurrency}")
+        if iscoroutinefunction(self.on_progress):
+            raise ConfigurationError("on_progress: expected a plain function, got a coroutine function, never awaited")
         if self.rejects is not None and self.changes is not None and is_same_file(self.rejects, self.changes):
             raise ConfigurationError("changes: expected another file than rejects, got the same one")
         check_queue_options(self.queue_priority, None)
@@ -94,8 +95,8 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(
                 "callback_timeout needs journal and callback_url: callbacks settle journaled batches"
             )
-        if not isinstance(patience, int | float) or isinstance(patience, bool) or not 0 <= patience < inf:
-            raise ConfigurationError(f"callback_timeout must be zero or more seconds, got {patience!r}")
+        if not 0 <= patience < inf:
+            raise ConfigurationError(f"callback_timeout: expected zero or more seconds, got {patience!r}")
 
 
 class Upload:
@@ -105,6 +106,7 @@ class Upload:
         rows: leads, mappings or sequences; sync or async iterable.
         make_chunker: given the receiver of invalid rows, makes the chunker.
         params: the bulk endpoint's parameters that all batches share.
+        retry: how long to wait for a service that cannot be reached.
         journal: the upload's side of its journal, when it has one.
     """
 
@@ -116,15 +118,16 @@ class Upload:
         make_chunker: ChunkerMaker,
         params: Params,
         options: UploadOptions,
+        retry: RetryPolicy,
         journal: UploadJournal | None = None,
     ) -> None:
-        self.report = UploadReport(campaign=campaign)
+        self.report: UploadReport = UploadReport(campaign=campaign)
         self._dispatcher = dispatcher
         self._campaign = campaign
         self._params = params
         self._queue = dispatcher.queues["bulk"]
         # No more than may wait: an upload must not turn itself away.
-        self._width = min(options.in_flight or self._queue.limit.requests, self._queue.max_waiting)
+        self._width = min(options.concurrency or self._queue.limit.requests, self._queue.max_waiting)
         self._priority = options.queue_priority
         self._attempts = _RESENDS if options.on_unknown == "resend" else 1
         self._on_progress = options.on_progress
@@ -141,13 +144,15 @@ class Upload:
         self._ready: deque[Batch] = deque()
         # A task has no call before its first turn: cancelled until then, it would end without a word of its batch.
         self._calls: dict[asyncio.Task[None], ApiRequest | None] = {}
-        self._taking: asyncio.Task[object] | None = None
-        self._interruptions = 0
         self._abandoned = False
         self._journal = journal
         self._stop_event = options.stop
         self._in_doubt: set[int] = set()  # batches of unknown fate from an earlier run
         self._unknown_streak = 0
+        self._forbidden_streak = 0
+        self._retry = retry
+        self._reached = False  # whether the service has ever answered this upload
+        self._outage_began: float | None = None
         self._refused_by: str | None = None
         self._started = asyncio.get_running_loop().time()
 
@@ -164,7 +169,8 @@ class Upload:
                 self._refuse("asked to stop")  # before a row is taken
             self._progress()
             await self._consume()
-            failure = self._intake.failure
+            # A file that breaks off is told in the report, like every other early end.
+            failure = None if isinstance(self._intake.failure, InputError) else self._intake.failure
         except BaseException as error:  # cancellation, or the caller's on_progress
             failure = error
             await self._abandon("cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__)
@@ -175,6 +181,7 @@ class Upload:
             self._end_rejects()
             self._end_changes()
         self.report.batches.sort(key=lambda batch: batch.index)
+        self.report.waiting_for = None
         self._progress()
         if failure is not None:
             failure.add_note(f"upload so far: {self.report}")
@@ -183,12 +190,16 @@ class Upload:
 
     async def _consume(self) -> None:
         """Take all rows, send the batches they fill, and wait for the last answer."""
-        while not self.report.stopped_by and (rows := await self._take()):
+        while not self.report.stopped_by and (rows := await self._intake.take(self._chunker.stride)):
             batches = self._chunker.feed(rows)
             if self._changes is not None:
                 self._changes.advance(self._chunker.rows_taken)
             await self._admit(batches)
-        if self._intake.failure is not None:
+        await self._intake.halt()
+        await self._admit(self._chunker.feed(self._intake.rest()))
+        if isinstance(self._intake.failure, InputError):
+            self._stop(_text(self._intake.failure))
+        elif self._intake.failure is not None:
             self._stop(f"{type(self._intake.failure).__name__} in the input")
         await self._admit(self._chunker.flush())
         if self._journal is not None:
@@ -199,23 +210,6 @@ class Upload:
         while self._calls:
             await self._reap()
         self._count_tail()
-
-    async def _take(self) -> list[Row]:
-        """The next rows; once the upload has ended, no further waiting for an input that has none at the moment."""
-        task = asyncio.current_task()
-        assert task is not None
-        others, own = task.cancelling(), self._interruptions
-        self._taking = task
-        try:
-            return await self._intake.take(self._chunker.stride)
-        except asyncio.CancelledError:
-            if self._interruptions == own or task.cancelling() > others + 1:
-                raise
-            return self._intake.rest()
-        finally:
-            self._taking = None
-            if self._interruptions > own:
-                task.uncancel()
 
     async def _admit(self, batches: list[Batch]) -> None:
         """Start new batches; with a journal, an earlier run's first, once the input has proved to be the same."""
@@ -288,6 +282,16 @@ class Upload:
             if call is not None:
                 task.cancel()
         self._attempts = 1
+        try:
+            await self._intake.halt()
+        finally:
+            self._abandon_rows()
+        # Last: a second cancellation ends the wait, and each task accounts for its batch by itself.
+        if self._calls:
+            await asyncio.wait(self._calls)
+
+    def _abandon_rows(self) -> None:
+        """Account for the rows that are in no request yet."""
         if self._journal is not None:
             self._continue_from(self._journal)
         self._fresh.extend(self._chunker.feed(self._intake.rest()))
@@ -295,9 +299,6 @@ class Upload:
         for batch in (*self._ready, *self._fresh):
             self._settle_unsent(batch)
         self._count_tail()
-        # Last: a second cancellation ends the wait, and each task accounts for its batch by itself.
-        if self._calls:
-            await asyncio.wait(self._calls)
 
     def _settle_unsent(self, batch: Batch) -> None:
         # An earlier run may have sent what this one did not get to compare with the journal.
@@ -327,8 +328,11 @@ class Upload:
             outcome = "unknown" if call.may_be_applied else error.outcome
             self._note_failure(error, outcome)
             await self._conclude(batch, outcome, error=_text(error))
+        except Exception as error:  # of the caller's on_progress, in an outage
+            await self._conclude(batch, "unknown" if call.may_be_applied else "not_sent", error=type(error).__name__)
+            raise
         else:
-            self._unknown_streak = 0
+            self._unknown_streak = self._forbidden_streak = 0
             ticket = batch_receipt(reply, batch.rows).transaction_id
             await self._conclude(batch, "accepted", transaction_id=ticket)
         finally:
@@ -356,19 +360,59 @@ class Upload:
         attempts = self._attempts
         while True:
             try:
-                return await self._dispatcher.call(call)
+                reply = await self._dispatcher.call(call)
             except QueueFullError:
                 # Of other callers; an upload has time.
                 await asyncio.sleep(max(_FULL_QUEUE_PAUSE, self._queue.next_free_in))
+            except ConnectError as error:
+                if not await self._sit_out(call, error):
+                    raise
             except OutcomeUnknownError as error:
                 attempts -= 1
                 if not attempts:
                     raise
                 _log.info("bulk: %s; sending the batch again, checkDuplicate is on", type(error).__name__)
+            else:
+                self._end_outage()
+                return reply
+
+    async def _sit_out(self, call: ApiRequest, error: ConnectError) -> bool:
+        """Wait before the next attempts to reach the service; False when the outage has lasted too long.
+
+        A service that has never answered this upload may as well be a misspelt host.
+        """
+        clock = asyncio.get_running_loop().time
+        if self._outage_began is None:
+            self._outage_began = clock()
+        left = self._outage_began + self._retry.outage - clock()
+        if not self._reached or left <= 0 or self._refused_by is not None:
+            return False
+        if call.not_applied is not None and not call.in_doubt:
+            await call.not_applied()  # a crash during the outage must not leave the batch unknown
+        if self.report.waiting_for is None:
+            _log.warning("upload: %s; waiting up to %g s for the service", error.message, left)
+        self.report.waiting_for = f"the service ({error.message})"
+        self._progress()
+        # The step after those that the call itself has taken.
+        pause = self._retry.backoff * 2.0 ** min(self._retry.connect_attempts - 1, 60)
+        await asyncio.sleep(min(pause, self._retry.max_backoff, left))
+        return True
+
+    def _end_outage(self) -> None:
+        """Note that the service has been reached."""
+        self._reached = True
+        self._outage_began = None
+        if self.report.waiting_for is not None:
+            self.report.waiting_for = None
+            _log.info("upload: the service can be reached again")
 
     def _note_failure(self, error: OzonetelError, outcome: Outcome) -> None:
+        if not isinstance(error, ConnectError):
+            self._end_outage()
         self._unknown_streak = self._unknown_streak + 1 if outcome == "unknown" else 0
-        if isinstance(error, STOPS_THE_UPLOAD):
+        forbidden = isinstance(error, AuthenticationError) and error.forbidden
+        self._forbidden_streak = self._forbidden_streak + 1 if forbidden else 0
+        if isinstance(error, STOPS_THE_UPLOAD) and not 0 < self._forbidden_streak < _FORBIDDEN_STREAK:
             self._refuse(_text(error))
         elif self._unknown_streak >= _UNKNOWN_STREAK:
             self._refuse(f"{_UNKNOWN_STREAK} batches in a row without a trustworthy answer")
@@ -379,9 +423,7 @@ class Upload:
             self._refused_by = reason
             _log.warning("upload stopped: %s", reason)
             self._stop(reason)
-            if self._taking is not None:
-                self._interruptions += 1
-                self._taking.cancel()
+            self._intake.stop()
 
     def _stop(self, reason: str) -> None:
         if self.report.stopped_by is None:
@@ -400,7 +442,7 @@ class Upload:
         report.batches.append(
             BatchResult(batch.index, batch.first_row, batch.last_row, batch.rows, outcome, transaction_id, error)
         )
-        counter = _COUNTERS[outcome]
+        counter = f"rows_{outcome}"
         setattr(report, counter, getattr(report, counter) + batch.rows)
         self._count(batch.read, batch.invalid)
         self._progress()

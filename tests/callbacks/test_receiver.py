@@ -593,14 +593,14 @@ async def test_each_batch_of_an_upload_settles_once(
 async def test_a_callback_is_handed_to_whoever_expects_it() -> None:
     receiver = CallbackReceiver()
     token = new_token()
-    with receiver.expect(token) as expectation:
+    with receiver.expect(token) as pending:
         # Early: nobody waits yet.
         assert await receiver.handle(f"/{token}", "", "", BODY) == 200
-        assert (await expectation.get(1.0)).succeeded
+        assert (await pending.get(1.0)).succeeded
         # A repeat is known, and not handed on.
         assert await receiver.handle(f"/{token}", "", "", BODY) == 200
         with pytest.raises(CallbackTimeoutError) as caught:
-            await expectation.get(0.01)
+            await pending.get(0.01)
     assert caught.value.outcome == "unknown"
     assert caught.value.__context__ is None
     assert token not in str(caught.value)
@@ -612,18 +612,18 @@ async def test_different_callbacks_under_one_token_come_in_their_order_and_are_b
     receiver = CallbackReceiver()
     token = new_token()
     bodies = [json.dumps({**JOB, "numbersProcessed": str(number)}).encode() for number in range(40)]
-    with receiver.expect(token) as expectation:
+    with receiver.expect(token) as pending:
         statuses = [await receiver.handle(f"/{token}", "", "", body) for body in bodies]
         assert statuses == [200] * 32 + [404] * 8
-        first = [await expectation.get(1.0) for _ in range(32)]
+        first = [await pending.get(1.0) for _ in range(32)]
         assert [getattr(result, "processed", None) for result in first] == list(range(32))
 
 
 async def test_the_waiter_wakes_when_the_callback_comes() -> None:
     receiver = CallbackReceiver()
     token = new_token()
-    with receiver.expect(token) as expectation:
-        waiter = asyncio.create_task(expectation.get(10.0))
+    with receiver.expect(token) as pending:
+        waiter = asyncio.create_task(pending.get(10.0))
         await asyncio.sleep(0)
         assert not waiter.done()
         assert await receiver.handle(f"/{token}", "", "", BODY) == 200
@@ -634,10 +634,10 @@ async def test_an_expectation_comes_before_the_sinks_and_a_stranger_does_not_rea
     token = new_token()
     sink = Memory(token)
     receiver = CallbackReceiver(sink)
-    with receiver.expect(token) as expectation:
+    with receiver.expect(token) as pending:
         assert await receiver.handle(f"/{new_token()}", "", "", BODY) == 404
         with pytest.raises(CallbackTimeoutError):
-            await expectation.get(0.0)
+            await pending.get(0.0)
         assert await receiver.handle(f"/{token}", "", "", BODY) == 200
         assert sink.count == 0
     assert await receiver.handle(f"/{new_token()}", "", "", BODY) == 404
@@ -645,30 +645,30 @@ async def test_an_expectation_comes_before_the_sinks_and_a_stranger_does_not_rea
 
 async def test_ended_waits_leave_nothing_behind() -> None:
     receiver = CallbackReceiver()
-    expectations = receiver._expectations
+    pending_callbacks = receiver._pending
     for number in range(3_000):
         token = new_token()
         with receiver.expect(token):
             if number % 2:
                 assert await receiver.handle(f"/{token}", "", "", BODY) == 200
         assert await receiver.handle(f"/{token}", "", "", BODY) == (200 if number % 2 else 404)
-    assert len(expectations) == 0
-    assert len(expectations._answered) <= 1_024
+    assert len(pending_callbacks) == 0
+    assert len(pending_callbacks._answered) <= 1_024
 
     waiting = new_token()
-    expectation = receiver.expect(waiting)
-    task = asyncio.create_task(expectation.get(60.0))
+    pending = receiver.expect(waiting)
+    task = asyncio.create_task(pending.get(60.0))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     # A cancelled wait may go on; one that is dropped goes with its last reference.
     assert await receiver.handle(f"/{waiting}", "", "", BODY) == 200
-    assert (await expectation.get(0.0)).succeeded
-    del expectation, task
+    assert (await pending.get(0.0)).succeeded
+    del pending, task
     await asyncio.sleep(0)  # the loop lets go of a done task one step later
     gc.collect()
-    assert len(expectations) == 0
+    assert len(pending_callbacks) == 0
 
 
 def test_a_token_is_expected_once_and_must_be_one() -> None:

@@ -374,7 +374,7 @@ def test_an_interrupted_upload_reports_what_was_sent(number: signal.Signals, tmp
     assert "Traceback" not in err
     result = json.loads(out)
     assert result["rows_accepted"] + result["rows_unknown"] == 1_000
-    assert result["rows_read"] == 1_000 + result["rows_refused"]
+    assert result["rows_read"] == 1_000 + result["rows_not_sent"]
     assert result["rows_in_flight"] == 0
 
 

@@ -22,15 +22,13 @@ from typing import cast
 import pytest
 
 from ozonetel_async import Limits, OzonetelClient, RateLimit, ScheduleReport, ScheduleResult, UploadReport
-from ozonetel_async.callbacks.results import JobResult, SecretUrl
+from ozonetel_async.callbacks.results import JobResult
 from ozonetel_async.cli.commands.schedule import TakenRows
-from ozonetel_async.cli.commands.upload_callbacks import await_callbacks
 from ozonetel_async.cli.commands.upload_job import resume_command
 from ozonetel_async.cli.listen import Address, JournalSink, address
 from ozonetel_async.cli.main import COMMANDS, main, make_parser
 from ozonetel_async.cli.progress import Watcher
 from ozonetel_async.cli.screen import Exit, Meter, OutputError, Progress, Screen
-from ozonetel_async.downloads.links import LinkPolicy
 from ozonetel_async.errors import JournalError
 from ozonetel_async.journal.journal import Header, Journal
 from ozonetel_async.rows.batches import Batch
@@ -112,7 +110,7 @@ def test_an_interrupted_upload_tells_how_to_resume(
     assert "Traceback" not in err
     told = json.loads(out)
     assert (told["rows_accepted"], told["rows_unknown"], told["exit_code"]) == (1_000, 0, 130)
-    assert told["rows_read"] == 1_000 + told["rows_refused"]
+    assert told["rows_read"] == 1_000 + told["rows_not_sent"]
     assert told["resume"] == "ozonetel resume x.journal --limit 2/600"
     assert main([*shlex.split(told["resume"])[1:], "--limit", "50/1", "--json", "-q"]) == Exit.OK
     resumed = result(capsys)
@@ -507,24 +505,6 @@ def test_status_counts_invalid_rows(tmp_path: Path, capsys: Output) -> None:
     assert known["rows"] == {"pending": 0, "sent": 0, "accepted": 4, "refused": 0, "unknown": 0, "invalid": 1}
 
 
-async def test_lists_are_fetched_after_the_wait_and_not_when_it_was_interrupted(tmp_path: Path) -> None:
-    await make_journal("x.journal", host="https://elsewhere.example", token=TOKEN)
-    journal = await Journal.attach("x.journal")
-    link = SecretUrl("https://elsewhere.example/list?signature=1")
-    await journal.accepted(0, "1")
-    assert await journal.deliver(TOKEN, JobResult("1", True, 1, 0, 1, failed_file=link))
-    report, stop, states = UploadReport(campaign="x"), asyncio.Event(), []
-    stop.set()
-    for _ in range(2):
-        await await_callbacks("x.journal", report, 5.0, stop, Seen(), LinkPolicy())
-        states += [entry.failed_file for entry in await journal.entries()]
-        stop.clear()
-    await journal.close()
-    assert states[0] is None
-    assert str(states[1]).startswith("refused: ")
-    assert report.rows_not_added == 1
-
-
 async def settle_all(result: Callable[[str, int], JobResult]) -> None:
     """Deliver a callback for every batch of the journal: made from its id and its rows."""
 
@@ -717,16 +697,16 @@ def test_a_schedule_that_is_interrupted_twice_tells_what_was_answered(
         assert re.search(rf"unknown +{unknown}$", out, re.MULTILINE)
 
 
-def test_rows_that_were_taken_and_not_sent_are_told_as_refused(calls: str) -> None:
+def test_rows_that_were_taken_and_not_sent_are_told_so(calls: str) -> None:
     taken = TakenRows(read_csv(calls), lambda: False)
     rows = iter(taken)
     for _ in range(3):
         next(rows)
     taken.results.append(ScheduleResult(2, "unknown", "cancelled"))
     assert [(told.row, told.outcome) for told in taken.report().results] == [
-        (1, "refused"),
+        (1, "not_sent"),
         (2, "unknown"),
-        (3, "refused"),
+        (3, "not_sent"),
     ]
 
 

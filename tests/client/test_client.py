@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from ozonetel_async import (
+    CallbackReceiver,
     CampaignError,
     ConfigurationError,
     InvalidLeadError,
@@ -172,7 +174,7 @@ async def test_the_service_has_the_last_word(sim: Simulator, client: OzonetelCli
 async def test_wrong_arguments_are_told_before_anything_is_sent(
     sim: Simulator, client: OzonetelClient, verb: str, arguments: tuple[Any, ...]
 ) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises((ConfigurationError, InvalidLeadError)):
         await getattr(client, verb)(*arguments)
     assert not sim.log
 
@@ -232,6 +234,59 @@ async def test_max_wait_turns_away_at_once_or_in_time(sim: Simulator, connect: C
         assert len(server.hits) == 1
 
 
+async def test_retry_after_and_the_message_tell_what_a_web_app_answers(sim: Simulator, connect: Connect) -> None:
+    client = connect(limits=fast_limits(add=RateLimit(1, 60.0)))
+    await add(client)
+    with pytest.raises(QueueTimeoutError) as caught:
+        await add(client, max_wait=0.5)
+    assert 59.0 < caught.value.retry_after <= 60.1
+    assert "1 requests per 60 s within max_wait=0.5 s (0.5 s left)" in caught.value.message
+    with pytest.raises(QueueTimeoutError, match=r"max_wait=0 s \(0 s left\)"):
+        await add(client, max_wait=0)
+
+
+async def test_the_clients_max_wait_is_the_default_of_every_call_with_one_request(
+    sim: Simulator, connect: Connect
+) -> None:
+    one = RateLimit(1, 60.0)
+    client = connect(max_wait=0.25, limits=fast_limits(add=one, bulk=one, dial_status=one))
+    url = "https://hooks.example/x"
+    calls: list[Callable[..., Awaitable[object]]] = [
+        lambda **options: client.add_lead("Diwali", LEAD, **options),
+        lambda **options: client.add_batch("Diwali", [LEAD], **options),
+        lambda **options: client.request_dial_status("Diwali", callback_url=url, **options),
+        lambda **options: client.dial_status("Diwali", receiver=CallbackReceiver(), callback_url=url, **options),
+        lambda **options: client.legacy.add_lead("Diwali", LEAD, **options),
+    ]
+    for call in calls[:3]:
+        await call(queue_priority=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        for call in calls:
+            with pytest.raises(QueueTimeoutError, match=r"max_wait=0\.25 s"):
+                await call()
+            with pytest.raises(QueueTimeoutError, match=r"max_wait=0\.5 s"):
+                await call(max_wait=0.5, queue_priority=1)
+            with pytest.raises(ConfigurationError, match="queue_priority: expected a whole number"):
+                await call(queue_priority="high")
+
+
+@pytest.mark.parametrize("max_wait", [-1, "5", float("nan"), True])
+async def test_a_client_with_a_wrong_max_wait_is_not_made(connect: Connect, max_wait: Any) -> None:
+    with pytest.raises(ConfigurationError, match="max_wait: expected zero or more seconds"):
+        connect(max_wait=max_wait)
+
+
+async def test_schedules_have_a_place_in_the_queue_too(sim: Simulator, client: OzonetelClient) -> None:
+    lead = Lead("9812345678", scheduled_time=datetime.now(UTC) + timedelta(days=1))
+    assert (await client.schedule_leads("Diwali", [lead], queue_priority=-1)).count("accepted") == 1
+    for verbs in (client, client.legacy):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            with pytest.raises(ConfigurationError, match="queue_priority"):
+                await verbs.schedule_leads("Diwali", [lead], queue_priority="high")  # type: ignore[arg-type]
+
+
 async def test_max_wait_covers_the_repetitions_too(sim: Simulator, client: OzonetelClient) -> None:
     sim.inject("add", Fault.http_429("30"))
     with pytest.raises(QueueTimeoutError):
@@ -244,6 +299,9 @@ async def test_a_full_queue_turns_away(sim: Simulator, connect: Connect) -> None
     calls = [asyncio.create_task(add(client)) for _ in range(5)]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [LeadReceipt] * 3 + [QueueFullError] * 2
+    for outcome in outcomes[3:]:
+        assert isinstance(outcome, QueueFullError)
+        assert 0.0 <= outcome.retry_after <= WINDOW + 0.1
     assert sim.arrivals("add") == 3
 
 
@@ -340,7 +398,7 @@ async def test_close_during_an_upload_ends_it_with_a_report(sim: Simulator, conn
     await client.close()
     report = await upload
     assert report.stopped_by is not None
-    assert report.rows_read == report.rows_accepted + report.rows_refused + report.rows_unknown
+    assert report.rows_read == report.rows_accepted + report.rows_not_sent + report.rows_unknown
     assert (report.rows_accepted, report.rows_unknown) == (1_000, 1_500)
     assert sim.rows_applied("bulk") == 2_500
 
@@ -364,7 +422,7 @@ async def test_a_closed_client_says_so(sim: Simulator, connect: Connect) -> None
         with pytest.raises(ConfigurationError, match="closed"):
             await call
     report = await client.upload("Diwali", [LEAD])
-    assert (report.rows_refused, report.rows_read) == (1, 1)
+    assert (report.rows_not_sent, report.rows_read) == (1, 1)
     assert "closed" in str(report.stopped_by)
     schedule = await client.schedule_leads("Diwali", [Lead("9812345678", scheduled_time=tomorrow)])
     assert "closed" in schedule.results[0].message

@@ -61,7 +61,7 @@ def ask(client: OzonetelClient, receiver: CallbackReceiver, base: str) -> Ask:
 
 
 def nothing_expected(receiver: CallbackReceiver) -> bool:
-    return len(receiver._expectations) == 0
+    return len(receiver._pending) == 0
 
 
 async def test_the_export_comes_back_with_its_file(ask: Ask, sim: Simulator, client: OzonetelClient) -> None:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from ozonetel_async import CampaignError, ConfigurationError, Lead, OzonetelClient, ScheduleReport, ScheduleResult
+from ozonetel_async import (
+    CampaignError,
+    ConfigurationError,
+    Lead,
+    OzonetelClient,
+    ScheduleReport,
+    ScheduleResult,
+    read_csv,
+)
 from ozonetel_async.client.schedule import read_rows
 from ozonetel_async.testing import Fault, Simulator
 
@@ -96,6 +105,27 @@ def test_without_an_index_places_tell_the_rows_only_when_no_answer_is_missing() 
     answers = [{"Response": "success", "msg": "Data updated successfully"}] * 2
     assert [result.outcome for result in read_rows([4, 5], answers)] == ["accepted"] * 2
     assert [result.outcome for result in read_rows([4, 5, 6], answers)] == ["unknown"] * 3
+
+
+async def test_a_file_that_breaks_off_ends_the_run_with_its_report(
+    sim: Simulator, client: OzonetelClient, tmp_path: Path
+) -> None:
+    when = TOMORROW.strftime("%Y-%m-%d %H:%M:%S")
+    good = "".join(f"98{i:08d},{when}\n" for i in range(150))
+    path = tmp_path / "calls.csv"
+    path.write_text(f'PhoneNumber,ScheduledTime\n{good}9812345678,"x"x\n')
+    report = await client.schedule_leads("Diwali", read_csv(path))
+    assert outcomes(report) == ["accepted"] * 150
+    assert str(report.stopped_by).startswith("InputError")
+    assert "line 152" in str(report.stopped_by)
+    assert sim.rows_applied("schedule") == 150
+
+
+async def test_rows_that_were_never_sent_are_told_from_refused_ones(connect: Connect) -> None:
+    async with connect(base_url="http://127.0.0.1:9") as client:
+        report = await client.schedule_leads("Diwali", leads(150))
+    assert outcomes(report) == ["not_sent"] * 150
+    assert str(report.stopped_by).startswith("ConnectError")
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -189,5 +219,7 @@ async def test_what_every_request_would_meet_is_met_once_or_by_those_under_way(
 ) -> None:
     async with connect(api_key="another-key") as client:
         report = await client.schedule_leads("Diwali", leads(1_050))
-    assert report.count("refused") == len(report.results) == 1_050
-    assert 0 < len(sim.requests("schedule")) <= 4
+    sent = len(sim.requests("schedule"))
+    assert 0 < sent <= 4
+    assert (report.count("refused"), report.count("not_sent")) == (sent * 100, 1_050 - sent * 100)
+    assert report.stopped_by == report.results[0].message

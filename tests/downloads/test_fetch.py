@@ -29,14 +29,13 @@ from ozonetel_async.callbacks.results import SecretUrl
 from ozonetel_async.downloads.fetch import fetch
 from ozonetel_async.downloads.links import (
     S3_HOST,
-    DownloadError,
     LinkPolicy,
     check_address,
     check_link,
     expires_at,
     read_refusal,
 )
-from ozonetel_async.errors import CallbackError, ConfigurationError, OzonetelError
+from ozonetel_async.errors import CallbackError, ConfigurationError, DownloadError, OzonetelError
 from ozonetel_async.testing import Simulator
 
 SECRET = "5f0c2b7e9a1d"

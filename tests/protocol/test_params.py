@@ -60,7 +60,7 @@ def bulk(**options: Any) -> dict[str, object]:
 
 def dial(**options: Any) -> dict[str, object]:
     defaults: dict[str, Any] = {"callback_url": "https://hooks.example/x", "since": None, "until": None}
-    defaults |= {"status": "All", "dial_status": "All", "disposition": "ALL", "sort_by": 0}
+    defaults |= {"status": "All", "call_status": "All", "disposition": "ALL", "dated_by": None}
     return dict(dial_status_params(INDIA, **(defaults | options)))
 
 
@@ -137,7 +137,7 @@ def test_flags_are_spelled_as_each_page_wants_them(
     assert name not in make(None)
     bad: object
     for bad in ("true", "TRUE", 1, 0, "", []):
-        with pytest.raises(ConfigurationError, match="must be True, False or None"):
+        with pytest.raises(ConfigurationError, match="expected True, False or None"):
             make(bad)
 
 
@@ -156,7 +156,7 @@ def test_bad_actions(action: object) -> None:
         lambda action: bulk(action=action),
     ]
     for make in makes:
-        with pytest.raises(ConfigurationError, match="action must be 'start', 'stop' or None"):
+        with pytest.raises(ConfigurationError, match="action: expected 'start', 'stop' or None"):
             make(action)
 
 
@@ -232,7 +232,7 @@ def test_a_name_may_be_anything_sendable_when_its_validation_is_skipped() -> Non
 @pytest.mark.parametrize("make", [add, legacy])
 @pytest.mark.parametrize("lead", ["9812345678", {"phone_number": "9812345678"}, None, 5])
 def test_a_single_lead_is_a_lead(make: Callable[..., dict[str, object]], lead: object) -> None:
-    with pytest.raises(ConfigurationError, match="lead must be a Lead") as caught:
+    with pytest.raises(InvalidLeadError, match="right would be a Lead") as caught:
         make(cast(Lead, lead))
     assert "98123" not in str(caught.value)
 
@@ -253,9 +253,9 @@ def test_dial_status_spells_its_parameters_as_the_page_does() -> None:
         since=datetime(2026, 3, 1, 0, 0, tzinfo=UTC),
         until="2026-03-02 00:00:00",
         status="Fail",
-        dial_status="user_disconnected",
+        call_status="user_disconnected",
         disposition="Call back later",
-        sort_by=2,
+        dated_by="updated",
     ) == {
         "callBackUrl": "https://hooks.example/x",
         "fromDate": "2026-03-01 05:30:00",
@@ -282,21 +282,29 @@ def test_dial_status_defaults() -> None:
     [
         ("status", "status", ["All", "Fail", "Success", "Pending"], ["all", "FAIL", "", None, True]),
         (
-            "dial_status",
+            "call_status",
             "dialstatus",
-            ["All", "ALL", "Fail", "NoAnswer", "user_disconnected", "answered"],
+            ["All", "Fail", "NoAnswer", "user_disconnected", "answered"],
             ["Answered", "busy", "", None, 0],
         ),
-        ("sort_by", "sortby", [0, 1, 2], [3, -1, "0", True, False, 1.0, None, []]),
     ],
 )
 def test_choices(name: str, field: str, good: list[object], bad: list[object]) -> None:
     for value in good:
         assert dial(**{name: value})[field] == str(value)
     for value in bad:
-        with pytest.raises(ConfigurationError, match=f"{name} must be one of") as caught:
+        with pytest.raises(ConfigurationError, match=f"{name}: expected one of") as caught:
             dial(**{name: value})
         assert all(str(choice) in str(caught.value) for choice in good)
+
+
+def test_what_the_bounds_mean() -> None:
+    sent = {dated_by: dial(dated_by=dated_by)["sortby"] for dated_by in (None, "created", "updated")}
+    assert sent == {None: "0", "created": "1", "updated": "2"}
+    bad: object
+    for bad in (0, 1, "", "Created", "all", []):
+        with pytest.raises(ConfigurationError, match="dated_by: expected one of None, created, updated"):
+            dial(dated_by=bad)
 
 
 @pytest.mark.parametrize("disposition", ["", "  ", None, 5, "a\nb", "\0"])
@@ -315,10 +323,10 @@ def test_bad_moments(name: str, value: object) -> None:
 def test_since_comes_before_until() -> None:
     early, late = datetime(2026, 3, 1, 10), datetime(2026, 3, 1, 11)
     assert dial(since=early, until=early)["fromDate"] == "2026-03-01 10:00:00"
-    with pytest.raises(ConfigurationError, match="since is later than until"):
+    with pytest.raises(ConfigurationError, match="expected since before until"):
         dial(since=late, until=early)
     # 05:00 in UTC is 10:30 in India: each is compared as it is sent.
-    with pytest.raises(ConfigurationError, match="since is later than until"):
+    with pytest.raises(ConfigurationError, match="expected since before until"):
         dial(since=datetime(2026, 3, 1, 5, tzinfo=UTC), until=early)
 
 
@@ -380,7 +388,7 @@ def test_any_text_as_a_callback_url_ends_well(text: str) -> None:
 
 @pytest.mark.parametrize("campaign", ["", "  ", None, 5, b"Diwali", "Di\nwali", "Di\0wali", "\u202eDiwali", "\ud800"])
 def test_bad_campaigns(campaign: object) -> None:
-    with pytest.raises(ConfigurationError, match="campaign must be printable text"):
+    with pytest.raises(ConfigurationError, match="campaign: expected printable text"):
         check_campaign(cast(str, campaign))
 
 

@@ -120,7 +120,7 @@ REFUSALS = [
         "dial_status",
         "error",
         "callBackUrl cannot be empty (OR) it should contain \u2018http://test.com/\u2019 or 'https://test.com/",
-        Meaning.REJECT,
+        Meaning.REQUEST,
         "callback_url",
     ),
     # Generate Token
@@ -136,6 +136,7 @@ REFUSALS = [
     ("delete_bulk", "Error", "Max limit exceeded", Meaning.RATE, None),
     ("delete_bulk", "Error", "A maximum of 100 phone numbers or 100 campaigns", Meaning.REQUEST, None),
     ("legacy_delete", "error", "userName or apiKey is Invalid", Meaning.AUTH, None),
+    ("cdr", "false", "Missing userName or apiKey", Meaning.AUTH, None),
     ("legacy_delete", "error", "campaignName is Invalid", Meaning.CAMPAIGN, None),
     ("legacy_delete", "error", "please pass valid AgentId", Meaning.REJECT, "agent_id"),
     ("legacy_delete", "error", "please pass valid skill", Meaning.REJECT, "skill"),
@@ -157,13 +158,15 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("endpoint", "status", "message", "meaning", "field"), REFUSALS)
-def test_refusals_are_believed_at_every_endpoint_and_under_any_status(
+def test_refusals_are_believed_at_every_endpoint_unless_the_status_is_a_success(
     endpoint: str, status: str, message: str, meaning: Meaning, field: str | None
 ) -> None:
     for place in (endpoint, *ENDPOINTS):
-        for word in (status, "Success", None):
+        for word in (status, None):
             reply = classify(place, 200, body_of(status=word, message=message))
             assert (reply.meaning, reply.field) == (meaning, field), (place, word)
+        reply = classify(place, 200, body_of(status="Success", message=message))
+        assert (reply.meaning, reply.field) == (Meaning.UNKNOWN, None), place
 
 
 # -- every documented success, at the endpoints of its page and nowhere else ---------------------------------------
@@ -224,7 +227,8 @@ def test_every_row_of_the_table_is_tried_by_this_module() -> None:
 def test_a_row_of_the_table_is_complete() -> None:
     for row in MESSAGES:
         assert bool(row.only_at) or row.meaning not in SUCCESSES, f"{row.pattern}: a success must say where"
-        assert (row.field is not None) == (row.meaning is Meaning.REJECT), row.pattern
+        if row.meaning is not Meaning.REQUEST:
+            assert (row.field is not None) == (row.meaning is Meaning.REJECT), row.pattern
         assert row.pattern.count("xxxx") <= 1, row.pattern
         assert row.source, row.pattern
 
@@ -268,8 +272,6 @@ HOSTILE = [
 )
 def test_a_hostile_name_never_turns_a_refusal_into_a_success(name: str, status: object, refusal: str) -> None:
     message = refusal.format(name)
-    if message in {"SuccessFully Updated", "Number Already Exist"}:
-        pytest.skip("the whole message of a page, which decides before the status word")
     assert classify("add", 200, body_of(status=status, message=message)).meaning not in SUCCESSES
 
 
@@ -289,22 +291,105 @@ def test_a_hostile_name_never_turns_a_success_into_a_refusal(name: str, success:
     assert classify("add", 200, body).meaning is Meaning.ACCEPTED
 
 
-def test_a_quoted_success_beside_a_failing_status_is_unknown() -> None:
-    body = body_of(status="FAIL", message="Campaign x Is Already Started")
-    assert classify("add", 200, body).meaning is Meaning.UNKNOWN
-
-
 def test_a_message_whose_quoted_part_is_missing_is_not_the_listed_one() -> None:
     page = "A maximum of 100 phone numbers or 10"  # the page goes on after it
     for missing in ("", " "):
-        assert classify("bulk", 200, body_of(status="Success", message=page + missing)).meaning is Meaning.UNKNOWN
-    assert classify("bulk", 200, body_of(status="Success", message=page + "0 allowed")).meaning is Meaning.REQUEST
+        assert classify("bulk", 200, body_of(message=page + missing)).meaning is Meaning.UNKNOWN
+    assert classify("bulk", 200, body_of(message=page + "0 allowed")).meaning is Meaning.REQUEST
 
 
-def test_a_literal_message_decides_before_the_status_word_and_the_code() -> None:
-    assert classify("add", 500, body_of(status="FAIL", message="Number Already Exist")).meaning is Meaning.DUPLICATE
+def test_a_listed_refusal_decides_before_a_code_of_its_class() -> None:
     assert classify("add", 429, body_of(status="FAIL", message="Agent Is Empty!")).meaning is Meaning.REJECT
     assert classify("add", 401, body_of(status="false", message="Invalid action.")).meaning is Meaning.AUTH_MODE
+
+
+LISTED_SUCCESSES = [
+    ("add", "SuccessFully Updated"),
+    ("add", "Campaign x Is Already Started"),
+    ("add", "Number Already Exist"),
+    ("legacy_add", "Number Already Exist"),
+    ("bulk", "queued successfully"),
+]
+NO_SUCCESS_WORDS = ["Fail", "error", False, "false", "pending", 500, ["success"], {"success": True}, []]
+
+
+@pytest.mark.parametrize(("endpoint", "message"), LISTED_SUCCESSES)
+def test_a_listed_success_under_a_status_or_a_code_that_says_otherwise_is_unknown(endpoint: str, message: str) -> None:
+    def meaning(code: int, status: object) -> Meaning:
+        return classify(endpoint, code, body_of(status=status, message=message, transactionId=TRANSACTION)).meaning
+
+    assert meaning(200, "Success") in SUCCESSES
+    for status in NO_SUCCESS_WORDS:
+        assert meaning(200, status) is Meaning.UNKNOWN, status
+    for code in (301, 400, 404, 408, 429, 500, 503):
+        assert meaning(code, "Success") is Meaning.UNKNOWN, code
+
+
+@pytest.mark.parametrize("code", [301, 408, 499, 500, 502, 503])
+def test_a_listed_refusal_under_a_code_of_another_class_is_unknown(code: int) -> None:
+    assert classify("add", code, body_of(status="FAIL", message="Agent Is Empty!")).meaning is Meaning.UNKNOWN
+    assert classify("add", code, body_of(status="false", message="Token Expired")).meaning is Meaning.UNKNOWN
+
+
+def test_a_listed_refusal_for_the_rate_is_believed_of_a_proxy_too() -> None:
+    body = body_of(status="error", message="too many Requests and failed to add Data to queue")
+    for code in (200, 400, 429, 503):
+        assert classify("bulk", code, body).meaning is Meaning.RATE
+
+
+def test_missing_credentials_beside_a_token_mean_that_the_account_takes_none() -> None:
+    body = body_of(status="false", message="Missing userName or apiKey")
+    assert classify("add", 401, body, token_used=True).meaning is Meaning.AUTH_MODE
+    assert classify("add", 401, body).meaning is Meaning.AUTH
+
+
+# -- words of a refusal for the rate, and of a gateway ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["error", "Error", False, None])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Too many requests",
+        "TOO MANY REQUESTS!",
+        "too-many-requests",
+        "Too Many Requests and failed to add Data to queue.",
+        "Max limit exceeded.",
+        "API rate limit exceeded",
+        "rate_limit_exceeded",
+        "Request Limit Exhausted.",
+        "Already one process is running, please try after some time.",
+    ],
+)
+def test_words_of_a_refusal_for_the_rate(status: object, message: str) -> None:
+    for endpoint in ENDPOINTS:
+        assert classify(endpoint, 200, body_of(status=status, message=message)).meaning is Meaning.RATE
+
+
+@pytest.mark.parametrize("status", ["Success", ["error"], "pending"])
+def test_words_of_the_rate_that_no_refusal_stands_by_repeat_nothing(status: object) -> None:
+    body = body_of(status=status, message="campaign Limit Exceeded resumed")
+    assert classify("add", 200, body).meaning is Meaning.UNKNOWN
+
+
+@pytest.mark.parametrize("status", ["error", False, None, "pending"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        *("Read timed out", "Connection timeout", "connect TIME-OUT", "Bad Gateway", "upstream connect error"),
+        *("Service Unavailable", "Connection reset by peer", "java.net.SocketException: Connection reset"),
+    ],
+)
+def test_words_of_a_gateway_tell_nothing_of_the_service(status: object, message: str) -> None:
+    for code in (200, 400, 404):
+        assert classify("add", code, body_of(status=status, message=message)).meaning is Meaning.SERVER
+
+
+def test_words_may_stand_under_another_key_of_a_failing_answer() -> None:
+    assert classify("add", 200, body_of(status="error", error="Read timed out")).meaning is Meaning.SERVER
+    assert classify("add", 200, body_of(status="error", error="Too many requests")).meaning is Meaning.RATE
+    half = b'{"status":"SUCCESS","message":"Campaign limit exceeded Is Alrea'
+    assert classify("add", 200, half).meaning is Meaning.UNKNOWN
 
 
 # -- without a listed message --------------------------------------------------------------------------------------
@@ -315,29 +400,30 @@ NEW = "a text that no page lists"
 @pytest.mark.parametrize(
     "word", ["FAIL", "Fail", "fail", "fails", "failure", "error", "Error", " error", "false", False]
 )
-@pytest.mark.parametrize("code", [200, 400, 404, 408])
+@pytest.mark.parametrize("code", [200, 400, 404, 422])
 def test_an_unlisted_message_under_a_failing_word_is_a_refusal(word: object, code: int) -> None:
     assert classify("add", code, body_of(status=word, message=NEW)).meaning is Meaning.REQUEST
 
 
-@pytest.mark.parametrize("code", [500, 502, 503, 504])
-def test_a_failing_word_beside_a_5xx_may_be_a_gateways_and_settles_nothing(code: int) -> None:
-    assert classify("add", code, body_of(status="error", message="upstream request timeout")).meaning is Meaning.SERVER
+@pytest.mark.parametrize("code", [408, 499, 500, 502, 503, 504])
+def test_a_failing_word_beside_a_gateways_code_settles_nothing(code: int) -> None:
+    assert classify("add", code, body_of(status="error", message=NEW)).meaning is Meaning.SERVER
 
 
 @pytest.mark.parametrize("word", ["SUCCESS", "Success", "success", "queued successfully"])
 @pytest.mark.parametrize("code", [200, 400, 500])
 def test_an_unlisted_message_under_a_succeeding_word_is_unknown(word: object, code: int) -> None:
-    assert classify("add", code, body_of(status=word, message=NEW)).meaning is Meaning.UNKNOWN
+    meaning = classify("add", code, body_of(status=word, message=NEW)).meaning
+    assert meaning is (Meaning.SERVER if code == 500 else Meaning.UNKNOWN)
 
 
 CODES = {
     **dict.fromkeys((0, 100, 199, 200, 201, 204, 299, 600, 999), Meaning.UNKNOWN),
-    **dict.fromkeys((301, 302, 307, 408, 500, 502, 503, 504, 520), Meaning.SERVER),
+    **dict.fromkeys((301, 302, 307, 408, 499, 500, 502, 503, 504, 520), Meaning.SERVER),
     **dict.fromkeys((400, 402, 404, 405, 409, 411, 413, 414, 415, 422), Meaning.REQUEST),
     429: Meaning.RATE,
     401: Meaning.AUTH,
-    403: Meaning.AUTH,
+    403: Meaning.FORBIDDEN,
 }
 
 
@@ -349,11 +435,11 @@ def test_the_code_decides_last(code: int, meaning: Meaning, body: bytes) -> None
     assert classify("add", code, body).meaning is meaning
 
 
-@pytest.mark.parametrize("code", [401, 403])
-def test_a_token_that_was_used_is_to_blame_for_401_and_403(code: int) -> None:
+@pytest.mark.parametrize("token_used", [True, False])
+def test_without_a_documented_text_401_and_403_say_nothing_of_the_token(token_used: bool) -> None:
     body = body_of(status="false", message=NEW)
-    assert classify("add", code, body, token_used=True).meaning is Meaning.TOKEN
-    assert classify("add", code, body).meaning is Meaning.AUTH
+    assert classify("add", 401, body, token_used=token_used).meaning is Meaning.AUTH
+    assert classify("add", 403, body, token_used=token_used).meaning is Meaning.FORBIDDEN
 
 
 def test_429_is_a_refusal_for_the_rate_even_under_a_succeeding_word() -> None:
@@ -434,7 +520,9 @@ ROWS = [
     ({"msg": "data  updated SUCCESSFULLY"}, Meaning.ACCEPTED),
     ({"Response": "error", "msg": "Data updated successfully"}, Meaning.UNKNOWN),
     ({"Response": "error", "msg": "Wrong Date format"}, Meaning.REJECT),
-    ({"Response": "success", "msg": "Phone Number is Empty!"}, Meaning.REJECT),
+    ({"Response": "success", "msg": "Phone Number is Empty!"}, Meaning.UNKNOWN),
+    ({"Response": ["success"], "msg": "Data updated successfully"}, Meaning.UNKNOWN),
+    ({"Response": "error", "msg": "Read timed out"}, Meaning.UNKNOWN),
     ({"Response": "error", "msg": "something new"}, Meaning.REQUEST),
     ({"Response": False, "msg": None}, Meaning.REQUEST),
     ({"Response": "success", "msg": "something new"}, Meaning.UNKNOWN),
@@ -464,6 +552,31 @@ def test_schedule_rows_are_always_a_list() -> None:
     for message in ([row], row, {"0": row}):
         reply = classify("schedule", 200, body_of(status="success", message=message))
         assert (reply.meaning, reply.data["message"], reply.message) == (Meaning.ACCEPTED, [row], "")
+
+
+BARE_ROWS = [{"PhoneNumber": "98"}, {"PhoneNumber": "99"}]
+GOOD_ROW = {"Response": "success", "msg": "Data updated successfully"}
+BAD_ROW = {"Response": "error", "msg": "Wrong Date format"}
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "rows", "meaning"),
+    [
+        (429, "success", BARE_ROWS, Meaning.RATE),
+        (429, None, BARE_ROWS, Meaning.RATE),
+        (500, None, BARE_ROWS, Meaning.SERVER),
+        (503, "success", BARE_ROWS, Meaning.SERVER),
+        (400, None, [BAD_ROW, BAD_ROW], Meaning.REQUEST),
+        (500, "success", [GOOD_ROW, GOOD_ROW], Meaning.UNKNOWN),
+        (429, "success", [GOOD_ROW, BAD_ROW], Meaning.UNKNOWN),
+        (200, "error", [GOOD_ROW, GOOD_ROW], Meaning.UNKNOWN),
+        (200, ["success"], [GOOD_ROW, GOOD_ROW], Meaning.UNKNOWN),
+        (200, "error", [GOOD_ROW, BAD_ROW], Meaning.ACCEPTED),
+        (200, "success", BARE_ROWS, Meaning.ACCEPTED),
+    ],
+)
+def test_rows_do_not_overrule_what_stands_above_them(code: int, status: object, rows: object, meaning: Meaning) -> None:
+    assert classify("schedule", code, body_of(status=status, message=rows)).meaning is meaning
 
 
 def test_a_schedule_answer_with_missing_rows_keeps_their_places() -> None:

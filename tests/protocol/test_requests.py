@@ -355,6 +355,8 @@ REFUSALS: list[tuple[Meaning, int, bytes, type[OzonetelError], str]] = [
     (Meaning.RATE, 200, body_of("error", "Max limit exceeded"), RateLimitedError, "refused"),
     (Meaning.RATE, 429, b"", RateLimitedError, "refused"),
     (Meaning.REJECT, 200, body_of("FAIL", "Agent Is Empty!"), LeadRejectedError, "refused"),
+    (Meaning.AUTH, 401, b"", AuthenticationError, "refused"),
+    (Meaning.FORBIDDEN, 403, b"<html>Forbidden</html>", AuthenticationError, "refused"),
     (Meaning.SERVER, 502, b"<html>Bad Gateway</html>", OutcomeUnknownError, "unknown"),
     (Meaning.UNKNOWN, 200, b"", OutcomeUnknownError, "unknown"),
     (Meaning.UNKNOWN, 200, body_of("success", "something new"), OutcomeUnknownError, "unknown"),
@@ -370,6 +372,7 @@ def test_each_meaning_has_its_error(
     assert type(error) is kind
     assert error is not None
     assert (error.outcome, error.endpoint, error.raw) == (outcome, "add", body.decode())
+    assert getattr(error, "forbidden", False) is (meaning is Meaning.FORBIDDEN)
     assert error.message
 
 
@@ -422,9 +425,13 @@ def test_errors_give_the_services_text_and_a_hint() -> None:
     assert "'all right then'" in str(error)
 
 
-def test_401_asks_for_a_new_token_only_when_one_was_used() -> None:
-    assert read(ADD, 401, b"", token_used=True)[0].meaning is Meaning.TOKEN
-    assert read(ADD, 401, b"", token_used=False)[0].meaning is Meaning.AUTH
+def test_a_refused_callback_url_is_no_refused_lead() -> None:
+    _, error = read(endpoint_table(Dialect())["dial_status"], 200, body_of("error", "callBackUrl cannot be empty (OR)"))
+    assert isinstance(error, RequestRejectedError)
+    assert error.field == "callback_url"
+    _, error = read(BULK, 200, body_of("failure", "Please provide valid data"))
+    assert isinstance(error, RequestRejectedError)
+    assert error.field is None
 
 
 SECRETS = (KEY, BEARER)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ozonetel_async.errors import ConfigurationError
+from ozonetel_async.errors import ConfigurationError, InputError
 from ozonetel_async.rows.csv_file import CsvRows, read_csv, reopen
 from ozonetel_async.rows.layout import RaggedRow
 
@@ -105,7 +105,7 @@ def test_a_nul_in_a_cell_is_for_the_row_to_answer(path: Path) -> None:
 def test_headers_that_cannot_be(
     path: Path, content: bytes | str, columns: dict[str, str | None] | None, says: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=says) as caught:
+    with pytest.raises((ConfigurationError, InputError), match=says) as caught:
         made(path, content, columns)
     assert "9812345" not in str(caught.value)
 
@@ -123,45 +123,45 @@ def test_headers_that_cannot_be(
 )
 def test_broken_files_are_told_with_their_line(path: Path, row: bytes | str, says: str) -> None:
     tail = row if isinstance(row, bytes) else row.encode()
-    with pytest.raises(ConfigurationError, match=says):
+    with pytest.raises((ConfigurationError, InputError), match=says):
         list(made(path, b"PhoneNumber,Name\n123,A\n" + tail))
 
 
 def test_the_line_is_right_when_a_character_straddles_two_reads(path: Path) -> None:
     head = b"PhoneNumber,Name\n123,"
     content = head + b"x" * (65_535 - len(head)) + "é\n".encode() + b"\xff\n"
-    with pytest.raises(ConfigurationError, match="line 3: not utf-8-sig text"):
+    with pytest.raises((ConfigurationError, InputError), match="line 3: not utf-8-sig text"):
         list(made(path, content))
 
 
 def test_rows_before_a_broken_line_come_first(path: Path) -> None:
     rows = iter(made(path, 'PhoneNumber,Name\n123,A\n456,"B"x\n'))
     assert next(rows) == ["123", "A"]
-    with pytest.raises(ConfigurationError, match="line 3"):
+    with pytest.raises((ConfigurationError, InputError), match="line 3"):
         next(rows)
 
 
 def test_a_stray_carriage_return_in_a_line_is_told(path: Path) -> None:
     padding = "123,A\n" * 20_000
     rows = made(path, f"PhoneNumber,Name\n{padding}123,A\rB\n")
-    with pytest.raises(ConfigurationError, match="line 20002"):
+    with pytest.raises((ConfigurationError, InputError), match="line 20002"):
         list(rows)
 
 
 def test_files_that_cannot_be_read(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"cannot read .*leads\.csv: No such file"):
+    with pytest.raises((ConfigurationError, InputError), match=r"cannot read .*leads\.csv: No such file"):
         read_csv(path)
-    with pytest.raises(ConfigurationError, match="cannot read"):
+    with pytest.raises((ConfigurationError, InputError), match="cannot read"):
         read_csv(tmp_path)
 
 
 def test_a_file_that_changes_or_goes_is_told(path: Path) -> None:
     rows = made(path, "PhoneNumber,Name\n123,A\n")
     path.write_text("Name,PhoneNumber\nA,123\n")
-    with pytest.raises(ConfigurationError, match="header has changed"):
+    with pytest.raises((ConfigurationError, InputError), match="header has changed"):
         list(rows)
     path.unlink()
-    with pytest.raises(ConfigurationError, match="No such file"):
+    with pytest.raises((ConfigurationError, InputError), match="No such file"):
         list(rows)
 
 
@@ -173,7 +173,7 @@ def test_a_file_that_changes_or_goes_is_told(path: Path) -> None:
     ],
 )
 def test_settings_that_cannot_be(path: Path, options: dict[str, str]) -> None:
-    with pytest.raises(ConfigurationError, match=r"encoding|delimiter"):
+    with pytest.raises((ConfigurationError, InputError), match=r"encoding|delimiter"):
         made(path, "PhoneNumber\n", **options)
 
 
@@ -193,13 +193,15 @@ def test_settings_that_cannot_be(path: Path, options: dict[str, str]) -> None:
 )
 def test_arguments_of_another_type_are_told(path: Path, arguments: dict[str, Any], says: str) -> None:
     path.write_text("PhoneNumber,Name\n123,A\n")
-    with pytest.raises(ConfigurationError, match=says):
+    with pytest.raises((ConfigurationError, InputError), match=says):
         read_csv(**{"path": path, **arguments})
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ConfigurationError, match="pipe: not a regular file, and it must be read more than once"):
+    with pytest.raises(
+        (ConfigurationError, InputError), match="pipe: not a regular file, and it must be read more than once"
+    ):
         read_csv(tmp_path / "pipe")
 
 

@@ -487,7 +487,7 @@ def test_a_full_queue_refuses() -> None:
         waiting = [asyncio.ensure_future(queue.acquire()) for _ in range(2)]
         await asyncio.sleep(0)
         assert queue.waiting == 2
-        with pytest.raises(QueueFullError, match="2 callers wait already") as caught:
+        with pytest.raises(QueueFullError, match="max_waiting=2 callers in the queue, got 2") as caught:
             await queue.acquire(9)
         assert caught.value.endpoint == "full"
         waiting[0].cancel()
@@ -509,7 +509,7 @@ def test_max_wait_refuses_at_once_what_cannot_fit(ahead: int, least: int) -> Non
         lesser = asyncio.ensure_future(take(queue, [], priority=-1))
         await asyncio.sleep(0)
         begin = loop.time()
-        with pytest.raises(QueueTimeoutError, match="longer than max_wait allows") as caught:
+        with pytest.raises(QueueTimeoutError, match=f"within max_wait={least - 1} s .* at least {least} s; ") as caught:
             await queue.acquire(0, least - 1)
         assert caught.value.outcome == "not_sent"
         assert loop.time() == begin
@@ -536,7 +536,7 @@ def test_the_estimate_knows_tokens_that_come_late_and_the_spacing() -> None:
         spaced = RateQueue("spaced", RateLimit(5, PER, burst=1))
         others = [asyncio.ensure_future(take(spaced, [])) for _ in range(3)]
         await asyncio.sleep(0)
-        with pytest.raises(QueueTimeoutError, match="36 s away with 2 callers in front"):
+        with pytest.raises(QueueTimeoutError, match="a wait of at least 36 s; 2 callers wait already"):
             await spaced.acquire(max_wait=30)
         await spaced.acquire(max_wait=37)
         await asyncio.gather(*others)
@@ -551,7 +551,7 @@ def test_max_wait_ends_a_wait_that_grew() -> None:
         task = asyncio.ensure_future(queue.acquire(0, 70))
         await asyncio.sleep(10)
         urgent = asyncio.ensure_future(take(queue, [], priority=1))
-        with pytest.raises(QueueTimeoutError, match="no free slot within max_wait=70"):
+        with pytest.raises(QueueTimeoutError, match=r"within max_wait=70 s \(0 s left\), got a wait of at least"):
             await task
         assert loop.time() == pytest.approx(70, abs=0.01)
         assert queue.waiting == 0
@@ -570,9 +570,6 @@ def test_max_wait_counts_pauses_and_takes_zero() -> None:
         for patience in (0, 29.0):
             with pytest.raises(QueueTimeoutError):
                 await queue.acquire(max_wait=patience)
-        for nonsense in (-1.0, float("nan")):
-            with pytest.raises(ConfigurationError, match="max_wait"):
-                await queue.acquire(max_wait=nonsense)
         await queue.acquire(max_wait=float("inf"))
 
     run_virtual(main())

@@ -123,10 +123,15 @@ async def test_a_token_that_never_pleases_ends_after_one_refresh(sim: Simulator,
 
 
 @pytest.mark.parametrize("code", [401, 403])
-async def test_an_http_refusal_of_the_token_counts_as_one(sim: Simulator, client: OzonetelClient, code: int) -> None:
+async def test_an_http_refusal_without_a_documented_text_does_not_cost_a_token(
+    sim: Simulator, client: OzonetelClient, code: int
+) -> None:
     sim.inject("add", Fault.status(code, apply=False))
+    with pytest.raises(AuthenticationError, match=f"HTTP {code}") as caught:
+        await add(client)
+    assert caught.value.forbidden is (code == 403)
     await add(client)
-    assert (sim.tokens.issued, sim.arrivals("add"), sim.writes_applied("add")) == (2, 2, 1)
+    assert (sim.tokens.issued, sim.arrivals("add"), sim.writes_applied("add")) == (1, 2, 1)
 
 
 @pytest.mark.parametrize(

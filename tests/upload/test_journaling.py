@@ -3,7 +3,6 @@ for."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
@@ -16,14 +15,12 @@ import pytest
 from msgspec.structs import replace
 
 from ozonetel_async import JournalError
-from ozonetel_async.callbacks.results import JobResult
 from ozonetel_async.callbacks.url_tokens import url_token
 from ozonetel_async.config import ClientConfig, Credentials
 from ozonetel_async.journal.journal import Header, Journal
 from ozonetel_async.rows.batches import Batch
 from ozonetel_async.sending.dispatcher import ApiRequest
-from ozonetel_async.upload import journaling
-from ozonetel_async.upload.journaling import UploadJournal, open_upload_journal, upload_header, wait_for_callbacks
+from ozonetel_async.upload.journaling import UploadJournal, open_upload_journal, upload_header
 
 HEADER = Header(
     campaign="Diwali", account="a at b", params={}, columns=None, checked_at="2025-06-01T10:00:00+05:30", source=None
@@ -251,67 +248,3 @@ def test_a_header_tells_an_upload_from_others_and_holds_no_secret() -> None:
     )
     assert "secret" not in str(header)
     assert upload_header(config, "Diwali", {}, None, [], now).source is None
-
-
-# --- waiting for callbacks -------------------------------------------------------------------------------------------
-
-
-async def test_waiting_ends_with_the_last_callback(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journaling, "_LOOK_EVERY", 0.001)
-    kept, tokens = UploadJournal(journal, [], BASE), []
-    for index in range(2):
-        given = call()
-        await kept.prepare(batch(index), given, at_once=True)
-        await kept.conclude(batch(index), "accepted", f"id-{index}")
-        tokens.append(url_token(str(given.params["callBackUrl"])))
-    waiting = asyncio.create_task(wait_for_callbacks(journal, 60.0))
-    for index, token in enumerate(tokens):
-        assert token is not None
-        await asyncio.sleep(0.005)
-        assert not waiting.done()
-        assert await journal.deliver(token, JobResult(f"id-{index}", True, 10, 10, 0))
-    await waiting
-    assert not any(entry.settlement.overdue for entry in await journal.entries())
-
-
-async def test_waiting_gives_up_in_time_and_notes_who_is_missing(journal: Journal) -> None:
-    given = call()
-    kept = UploadJournal(journal, [], BASE)
-    await kept.prepare(batch(0), given, at_once=True)
-    await kept.conclude(batch(0), "accepted", "172")
-    await wait_for_callbacks(journal, 0.01)
-    (entry,) = await journal.entries()
-    assert entry.settlement.lost
-
-
-async def test_being_asked_to_stop_ends_the_wait_and_gives_nobody_up(journal: Journal) -> None:
-    given = call()
-    kept = UploadJournal(journal, [], BASE)
-    await kept.prepare(batch(0), given, at_once=True)
-    await kept.conclude(batch(0), "accepted", "172")
-    stop = asyncio.Event()
-    waiting = asyncio.create_task(wait_for_callbacks(journal, 1000.0, stop))
-    stop.set()
-    async with asyncio.timeout(5):
-        await waiting
-    (entry,) = await journal.entries()
-    assert not entry.settlement.overdue
-
-
-async def test_nobody_waits_where_no_callback_can_come(journal: Journal) -> None:
-    await journal.plan(batch(0), [], None, sent=True)
-    await journal.accepted(0, "172")
-    async with asyncio.timeout(5):
-        await wait_for_callbacks(journal, 1000.0)
-
-
-async def test_a_cancelled_wait_does_not_give_up(journal: Journal) -> None:
-    kept = UploadJournal(journal, [], BASE)
-    await kept.prepare(batch(0), call(), at_once=True)
-    await kept.conclude(batch(0), "accepted", "172")
-    waiting = asyncio.create_task(wait_for_callbacks(journal, 1000.0))
-    await asyncio.sleep(0.01)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    assert not (await journal.entries())[0].settlement.overdue

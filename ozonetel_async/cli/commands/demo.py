@@ -195,7 +195,7 @@ def checks(done: Run, simulator: Simulator) -> list[Check]:
     report, campaign = done.report, simulator.campaigns[_CAMPAIGN]
     reasons = _left_out(simulator)
     duplicates, disturb = reasons.pop(_DUPLICATE, 0), reasons.pop(_DO_NOT_DISTURB, 0)
-    told = report.rows_accepted + report.rows_invalid + report.rows_refused + report.rows_unknown
+    told = report.rows_accepted + report.rows_invalid + report.rows_refused + report.rows_not_sent + report.rows_unknown
     queued = simulator.rows_applied("bulk")
     stored = campaign.stored - len(done.singles)
     expected = (done.file.numbers - done.file.do_not_disturb).union(done.singles)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from contextlib import aclosing
-from typing import BinaryIO, Final, Literal
+from typing import BinaryIO, Final, Literal, get_args
 
 from msgspec import Struct, json
 
@@ -13,10 +13,11 @@ from ...callbacks.receiver import CallbackReceiver
 from ...callbacks.results import ExportResult
 from ...client.client import OzonetelClient
 from ...downloads.fetch import fetch
-from ...downloads.links import DownloadError, LinkPolicy
-from ...errors import ConfigurationError
+from ...downloads.links import LinkPolicy
+from ...errors import ConfigurationError, DownloadError
 from ...masking import redact
 from ...models import Lead
+from ...protocol.params import CallStatus, DatedBy, LeadStatus
 from ..arguments import add_link_arguments, add_output_arguments, add_service_arguments
 from ..connection import connect, link_policy, simulated
 from ..listen import Address, address, listening
@@ -63,12 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument("--since", metavar="TIME", help='such as "2026-01-31 09:00:00", in the platform\'s zone')
     chosen.add_argument("--until", metavar="TIME", help="likewise")
     chosen.add_argument(
-        "--sort-by", type=int, choices=(0, 1, 2), default=0, help="what the times mean: 1 created, 2 updated"
+        "--dated-by", choices=get_args(DatedBy), help="what the times mean; default: all data, whatever its dates"
     )
-    chosen.add_argument("--status", choices=("All", "Fail", "Success", "Pending"), default="All")
-    chosen.add_argument(
-        "--dial-status", choices=("All", "Fail", "NoAnswer", "user_disconnected", "answered"), default="All"
-    )
+    chosen.add_argument("--status", choices=get_args(LeadStatus), default="All")
+    chosen.add_argument("--call-status", choices=get_args(CallStatus), default="All")
     chosen.add_argument("--disposition", default="ALL")
     add_link_arguments(parser)
     add_service_arguments(parser, "dial_status")
@@ -79,7 +78,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 async def run(args: argparse.Namespace, screen: Screen) -> int:
     """Get the export; the exit code."""
     if not args.simulate and (args.callback_url is None or args.listen is None):
-        raise ConfigurationError("--callback-url and --listen are needed: the service brings the export by a callback")
+        raise ConfigurationError(
+            "expected --callback-url and --listen, got no more than one; the service brings the export by a callback"
+        )
     receiver = CallbackReceiver(timezone=args.timezone)
     with screen.file(args.out) as out:
         async with (
@@ -115,9 +116,9 @@ async def _ask(
         since=args.since,
         until=args.until,
         status=args.status,
-        dial_status=args.dial_status,
+        call_status=args.call_status,
         disposition=args.disposition,
-        sort_by=args.sort_by,
+        dated_by=args.dated_by,
     )
 
 

@@ -8,28 +8,28 @@ import contextlib
 import csv
 import io
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import BinaryIO, Final, Literal, TypeAlias
+from typing import BinaryIO, Final
 
 from ...client.client import OzonetelClient
 from ...errors import ConfigurationError, OzonetelError
 from ...masking import redact
-from ...models import ScheduleReport, ScheduleResult
+from ...models import ScheduleOutcome, ScheduleReport, ScheduleResult
 from ...rows.csv_file import CsvRows
 from ..arguments import add_file_arguments, add_output_arguments, add_service_arguments, check_other_files, open_rows
 from ..connection import connect, simulated
 from ..progress import count_rows
+from ..report import check_input
 from ..screen import Exit, Meter, OutputError, Progress, ResultFile, Screen
 from ..signals import stop_on_signals
 
 __all__ = ["SCHEDULE_KEYS", "TakenRows", "add_arguments", "run"]
 
-ScheduleOutcome: TypeAlias = Literal["accepted", "invalid", "refused", "unknown"]
 _INTERRUPTED: Final = "interrupted"
 _STOPPING: Final = "interrupted: finishing the rows that were taken; once more to leave them"
 _NOT_SENT: Final = "not sent"
 _SHOWN: Final = 5
 _REFRESH: Final = 0.2
-_OUTCOMES: Final[tuple[ScheduleOutcome, ...]] = ("accepted", "invalid", "refused", "unknown")
+_OUTCOMES: Final[tuple[ScheduleOutcome, ...]] = ("accepted", "invalid", "refused", "not_sent", "unknown")
 
 SCHEDULE_KEYS: Final[Mapping[str, str]] = {
     "campaign": "its name",
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class TakenRows:
-    """The rows, counted as they are taken, until ``stopped()`` is true or the file breaks off.
+    """The rows, counted as they are taken, until ``stopped()`` is true.
 
     Attributes:
         columns: of the rows.
@@ -68,21 +68,16 @@ class TakenRows:
         self._stopped = stopped
 
     def __iter__(self) -> Iterator[list[str]]:
-        try:
-            for row in self._rows:
-                if self._stopped():
-                    self.error = _INTERRUPTED
-                    return
-                self.count += 1
-                yield row
-        except ConfigurationError as error:
-            if not self.count:
-                raise
-            self.error = str(error)  # the rows before it are sent, and have results
+        for row in self._rows:
+            if self._stopped():
+                self.error = _INTERRUPTED
+                return
+            self.count += 1
+            yield row
 
     def report(self) -> ScheduleReport:
         """A result for every row taken; those without one were not sent."""
-        results = {row: ScheduleResult(row, "refused", _NOT_SENT) for row in range(1, self.count + 1)}
+        results = {row: ScheduleResult(row, "not_sent", _NOT_SENT) for row in range(1, self.count + 1)}
         results.update((result.row, result) for result in self.results)
         return ScheduleReport(tuple(results[row] for row in sorted(results)))
 
@@ -121,6 +116,8 @@ async def _schedule(args: argparse.Namespace, screen: Screen, rows: CsvRows) -> 
                         on_result=taken.results.append,
                     )
                     taken.results = [*report.results]
+                    check_input(report.stopped_by, sent=bool(taken.count))
+                    taken.error = taken.error or report.stopped_by
                 except asyncio.CancelledError:
                     # The second signal ends the work; what has been answered by then is told all the same.
                     taken.error = _INTERRUPTED

@@ -24,11 +24,10 @@ from ..arguments import add_link_arguments, check_other_files, limit_of
 from ..connection import connect, link_policy, simulated
 from ..listen import Address, JournalSink, address, listening
 from ..progress import OnProgress, Watcher, count_rows
-from ..report import REPORT_KEYS, report_facts, report_values, show_failures
-from ..screen import Exit, Meter, Screen
+from ..report import REPORT_KEYS, check_input, report_facts, report_values, show_failures
+from ..screen import Exit, Screen
 from ..signals import stop_on_signals
 from .simulate import seconds
-from .upload_callbacks import await_callbacks
 
 __all__ = ["JOB_KEYS", "UploadJob", "add_job_arguments", "perform", "resume_command"]
 
@@ -169,8 +168,7 @@ class _Run:
             watcher = Watcher(meter, self._client.queues["bulk"], limit, total, earlier=earlier)
             try:
                 self.report = await watcher.watch(self._upload)
-                if not self.report.stopped_by:
-                    await self._await_callbacks(meter)
+                check_input(self.report.stopped_by, sent=bool(self.report.requests))
             except asyncio.CancelledError:
                 self.report = watcher.report or self.report
                 return self._interrupted()
@@ -196,21 +194,15 @@ class _Run:
             is_delete=job.is_delete or None,
             callback_url=job.callback_url,
             journal=job.journal,
+            callback_timeout=job.patience,
             on_progress=on_progress,
             on_unknown=self._args.on_unknown,
             rejects=self._args.rejects,
             stop=self._stop,
         )
 
-    async def _await_callbacks(self, meter: Meter) -> None:
-        job = self._job
-        if job.journal is not None and job.patience is not None:
-            policy = link_policy(self._args)
-            await await_callbacks(job.journal, self.report, job.patience, self._stop, meter, policy)
-
     def _interrupted(self) -> Exit:
-        durable = self._job.journal is not None
-        self.error = "interrupted" if durable else "interrupted; rows that were not sent count as refused"
+        self.error = "interrupted"
         self._screen.complain(self.error)
         return Exit.INTERRUPTED
 
@@ -221,6 +213,7 @@ class _Run:
             return self._interrupted()
         self.error = report.stopped_by
         if report.stopped_by is not None:
+            self._screen.complain(report.stopped_by)
             return Exit.STOPPED
         if waited and report.batches_overdue:
             self.error = f"{report.batches_overdue:,} awaited callbacks did not come"

@@ -30,7 +30,7 @@ class ReceivedRequest(Struct):
         record: its entry in the log.
         headers: its headers.
         params: its decoded parameters; None when a JSON body was no JSON object.
-        callback_fault: what is to befall the callback it leads to.
+        callback_fault: the fault of the callback it leads to.
         campaign, lead: what it is about, once known.
     """
 

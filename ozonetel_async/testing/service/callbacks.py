@@ -1,4 +1,4 @@
-"""Callbacks: the shapes their bodies come in, and their delivery with whatever befalls it."""
+"""Callbacks: the shapes their bodies come in, and their delivery with its faults."""
 
 from __future__ import annotations
 

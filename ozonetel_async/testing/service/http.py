@@ -140,7 +140,7 @@ class HttpServer:
             await self._travel()
             return await self._arrived(request, body)
         except (ConnectionError, web.RequestPayloadError):
-            # The client went, or broke off, in the middle of its body: nobody is there to be answered.
+            # The client went, or broke off, in the middle of its body; there is no one to answer.
             return web.Response(status=400)
         finally:
             self._tasks.discard(task)

@@ -40,7 +40,7 @@ class Job(Struct, kw_only=True):
             ``"existing"`` (in the campaign when the job begins).
         action: the campaign's action once the upload is complete.
         callback_url: where the result goes, "" for nowhere.
-        callback_fault: what befalls it there.
+        callback_fault: the fault of its callback.
         state: ``"queued"``, ``"processing"``, ``"done"``.
         processed, failed: rows added; reasons of the others by their 0-based position.
         error: why the whole job failed, or "".
@@ -155,10 +155,10 @@ def _denied(code: int, word: str, message: str) -> Answer:
 class Jobs:
     """The queue in which V4 requests and exports are worked off, one after the other."""
 
-    def __init__(self, account: Account, courier: CallbackSender, files: Files, notify: Callable[[], None]) -> None:
+    def __init__(self, account: Account, callbacks: CallbackSender, files: Files, notify: Callable[[], None]) -> None:
         self.all: dict[str, Job] = {}
         self._account = account
-        self._courier = courier
+        self._callbacks = callbacks
         self._files = files
         self._notify = notify
         self._queue: deque[Job] = deque()
@@ -210,7 +210,7 @@ class Jobs:
         if not self._account.settings.keep_leads:
             job.table, job.failed = None, {}
         self._notify()
-        return self._courier.send(job.callback_url, job.id, result, job.callback_fault) if job.callback_url else None
+        return self._callbacks.send(job.callback_url, job.id, result, job.callback_fault) if job.callback_url else None
 
     def _export(self, job: Job) -> Mapping[str, object]:
         assert job.export is not None
