@@ -56,7 +56,7 @@ __all__ = [
 _BLOCK = 500
 # Rows for one call of ``feed``, so that none takes longer than 5 ms; dirty ones cost ten times as much as clean ones.
 _STRIDE = 250
-_DIRTY_STRIDE = 50
+_DIRTY_STRIDE = 100
 _MOSTLY_CLEAN = 0.1
 
 OnInvalid: TypeAlias = Callable[[InvalidRow, Row], None]
