@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ...callbacks.receiver import CallbackReceiver
 from ...client.client import OzonetelClient
-from ...config import DEFAULT_TIMEZONE, RateLimit
+from ...config import DEFAULT_TIMEZONE, Cleaning, RateLimit
 from ...errors import ConfigurationError, JournalError, OzonetelError
 from ...journal.journal import Journal
 from ...models import UploadReport
@@ -64,6 +64,7 @@ class UploadJob(Struct, frozen=True, kw_only=True):
     port: int = 0
     listen: Address | None = None
     patience: float | None = None
+    clean: Cleaning | None = None
 
 
 def add_job_arguments(parser: argparse.ArgumentParser) -> None:
@@ -160,6 +161,7 @@ class _Run:
         self._screen = screen
         self._client = client
         self._stop = asyncio.Event()
+        self._warned = 0
 
     async def run(self) -> Exit:
         earlier = await _earlier(self._job, self._args.on_unknown)
@@ -185,6 +187,13 @@ class _Run:
 
     async def _upload(self, on_progress: OnProgress) -> UploadReport:
         job = self._job
+
+        def note(report: UploadReport) -> None:
+            for warning in report.warnings[self._warned :]:
+                self._screen.complain(f"warning: {warning}")
+            self._warned = len(report.warnings)
+            on_progress(report)
+
         return await self._client.upload(
             job.campaign,
             job.rows,
@@ -195,9 +204,10 @@ class _Run:
             callback_url=job.callback_url,
             journal=job.journal,
             callback_timeout=job.patience,
-            on_progress=on_progress,
+            on_progress=note,
             on_unknown=self._args.on_unknown,
             rejects=self._args.rejects,
+            clean=job.clean or False,
             stop=self._stop,
         )
 
@@ -233,7 +243,7 @@ async def _earlier(job: UploadJob, on_unknown: Literal["hold", "resend"]) -> Upl
     except JournalError:
         return report  # there is none yet, or the upload itself will say what is wrong with it
     try:
-        entries = await journal.entries()
+        entries = await journal.batches()
     finally:
         await journal.close()
     for entry in entries:
