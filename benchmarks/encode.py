@@ -121,7 +121,13 @@ def naive(path: Path) -> int:
 
 # What people have in their files, each with a repair; a dirty row has one of each.
 DIRTY_PHONES = ("98{} {}", "+91 98{}-{}", "'98{}{}", "098{} {}", "9198{}{}.0")
-DIRTY_NAMES = ("Lead {}, O'Brien", "M/s Lead {} & Sons", "Zo\xeb {}", "\u0906\u0936\u093e {}", "Lead {} (Pune)\u2013East")
+DIRTY_NAMES = (
+    "Lead {}, O'Brien",
+    "M/s Lead {} & Sons",
+    "Zo\xeb {}",
+    "\u0906\u0936\u093e {}",
+    "Lead {} (Pune)\u2013East",
+)
 
 
 def dirty_rows(count: int, share: float) -> list[list[str]]:

@@ -15,7 +15,7 @@ _ENDS = re.compile(r"; |: expected |, got |; right would be ")
 _WORDS: Final = {
     "": "another form",
     "cells": "more or fewer cells than columns",
-    "characters with its headers": "too many characters",
+    "its headers": "too many characters",
 }
 # Columns and reasons beyond this many, which no file of people has, are counted together.
 _MOST_COLUMNS, _MOST_WORDS = 100, 50
