@@ -4,7 +4,7 @@ Each run uploads rows with a journal to the simulator, through faults, in a proc
 random moment, and again, until one gets to the end. Then the simulator's campaign, the journal and the last report
 are held against each other.
 
-    python benchmarks/crash.py --runs 200 --rows 20000 [--on-unknown resend] [--callbacks] [--clean] [--tamper remove] [--seed 1]
+    python benchmarks/crash.py --runs 200 --rows 20000 [--on-unknown resend] [--callbacks] [--tamper remove] [--clean]
 
 With ``--callbacks`` this process takes in the service's callbacks meanwhile, early, late, doubled and in every shape,
 and writes them to the journal that the killed one writes to. All of them in, the same upload is run once more: then

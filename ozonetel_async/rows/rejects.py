@@ -11,7 +11,7 @@ from typing import TextIO
 from ..errors import ConfigurationError
 from ..models import InvalidRow, Lead, Row
 
-__all__ = ["Rejects", "is_same_file", "open_output"]
+__all__ = ["Rejects", "is_same_file", "open_output", "open_private"]
 
 
 class Rejects:
@@ -53,9 +53,14 @@ def open_output(option: str, path: str | PathLike[str], leads: object) -> TextIO
         raise ConfigurationError(f"{option}: this is the input itself; name another file")
     try:
         # backslashreplace: half a surrogate pair is a common reason for being in here, and UTF-8 cannot hold it.
-        return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")
+        return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="", opener=open_private)
     except OSError as error:
         raise ConfigurationError(f"{option}: cannot write the file: {error.strerror}") from None
+
+
+def open_private(path: str, flags: int) -> int:
+    """An opener for files that hold phone numbers: a new one is its owner's alone, one that is there keeps its mode."""
+    return os.open(path, flags, 0o600)
 
 
 def is_same_file(source: str | PathLike[str], path: str | PathLike[str]) -> bool:
