@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .callbacks.results import ExportResult, JobResult
     from .client.client import OzonetelClient, QueueFigures
     from .client.legacy import LegacyClient
-    from .config import Dialect, Limits, RateLimit, RetryPolicy, Timeouts
+    from .config import Cleaning, Dialect, Limits, RateLimit, RetryPolicy, Timeouts
     from .contrib.postgres import PostgresShared
     from .contrib.redis import RedisShared
     from .downloads.links import LinkPolicy
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     )
     from .rows.csv_file import read_csv
     from .sending.shared import SharedStore, StoreFigures
+    from .upload.check import CheckReport, InvalidRows, check_leads
 
 __version__ = "0.1.0"
 
@@ -65,7 +66,7 @@ _HOMES = {
     "callbacks.results": ("ExportResult", "JobResult"),
     "client.client": ("OzonetelClient", "QueueFigures"),
     "client.legacy": ("LegacyClient",),
-    "config": ("Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
+    "config": ("Cleaning", "Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
     "contrib.postgres": ("PostgresShared",),
     "contrib.redis": ("RedisShared",),
     "downloads.links": ("LinkPolicy",),
@@ -108,6 +109,7 @@ _HOMES = {
     ),
     "rows.csv_file": ("read_csv",),
     "sending.shared": ("SharedStore", "StoreFigures"),
+    "upload.check": ("CheckReport", "InvalidRows", "check_leads"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -121,6 +123,8 @@ __all__ = [
     "CallbackTimeoutError",
     "CampaignError",
     "CertificateError",
+    "CheckReport",
+    "Cleaning",
     "CollectReport",
     "ConfigurationError",
     "ConnectError",
@@ -132,6 +136,7 @@ __all__ = [
     "InputError",
     "InvalidLeadError",
     "InvalidRow",
+    "InvalidRows",
     "JobResult",
     "JournalError",
     "JournalFolder",
@@ -160,6 +165,7 @@ __all__ = [
     "StoreFigures",
     "Timeouts",
     "UploadReport",
+    "check_leads",
     "collect_failed_rows",
     "failed_leads",
     "read_csv",
