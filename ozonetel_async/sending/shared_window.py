@@ -135,7 +135,7 @@ class SharedWindow:
         self._retry_at = -inf
         self._away_since: datetime | None = None
         self._hold_ends = self._pause_ends = -inf  # loop times
-        self._closing = False
+        self._closing = self._finishing = False
         self._nudge = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
 
@@ -234,7 +234,9 @@ class SharedWindow:
         self._nudge.set()
 
     async def finish(self) -> None:
-        """Give everything back, as far as the store answers, and close the connection."""
+        """Give everything back, as far as the store answers; every connection to the service is closed by now."""
+        self._finishing = True
+        self._nudge.set()
         if self._pump is not None:
             try:
                 await asyncio.wait({self._pump})
@@ -260,7 +262,7 @@ class SharedWindow:
     async def _rest(self) -> bool:
         """Wait until the next turn is due; False when there is none any more."""
         loop = asyncio.get_running_loop()
-        while not self._closing and (delay := self._due() - self._clock()) > 0:
+        while not self._finishing and (delay := self._due() - self._clock()) > 0:
             self._nudge.clear()
             timer = None if delay == inf else loop.call_later(delay, self._nudge.set)
             try:
@@ -268,7 +270,7 @@ class SharedWindow:
             finally:
                 if timer is not None:
                     timer.cancel()
-        return not self._closing
+        return not self._finishing
 
     def _due(self) -> float:
         """The moment of the next turn."""
@@ -288,7 +290,7 @@ class SharedWindow:
     def _wanted(self) -> int:
         """How many tokens are worth asking for: for the callers of one priority, as many as may start now."""
         in_hand = len(self._grants)
-        wanted = min(self._queue.highest_waiting - in_hand, _MOST)
+        wanted = 0 if self._closing else min(self._queue.highest_waiting - in_hand, _MOST)
         return max(0, self._local.room(asyncio.get_running_loop().time(), in_hand, wanted)) if wanted > 0 else 0
 
     async def _turn(self, connection: StoreConnection | None) -> StoreConnection | None:
@@ -321,7 +323,7 @@ class SharedWindow:
         self._drop_stale()
         while len(self._grants) > queue.waiting:
             self._ended[self._grants.pop()[0]] = _UNSENT
-        count = 0 if self._closing else self._wanted()
+        count = self._wanted()
         for number in range(self._next + count, self._asked_to):
             self._ended[number] = _UNSENT  # perhaps granted by a turn whose answer got lost, and not wanted any more
         self._asked_to = max(self._asked_to, self._next + count)
