@@ -169,7 +169,7 @@ class Chunker:
         self.rows_taken = 0
         self.cleaned: CellCounts = {}
         self.rows_repairable = 0
-        self.stride = _DIRTY_STRIDE
+        self.stride = _STRIDE
         self._row_limit = row_limit
         self._rules = RowRules(layout, dialect, DateLimits(timezone, now), clean)
         self._make_frame: Callable[[RowRules], FixedColumns | LeadColumns] = LeadColumns
