@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from .callbacks.results import ExportResult, JobResult
     from .client.client import OzonetelClient, QueueFigures
     from .client.legacy import LegacyClient
-    from .config import Dialect, Limits, RateLimit, RetryPolicy, Timeouts
+    from .config import Cleaning, Dialect, Limits, RateLimit, RetryPolicy, Timeouts
+    from .contrib.postgres import PostgresShared
+    from .contrib.redis import RedisShared
     from .downloads.links import LinkPolicy
     from .errors import (
         AuthenticationError,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
         CallbackError,
         CallbackTimeoutError,
         CampaignError,
+        CertificateError,
         ConfigurationError,
         ConnectError,
         DownloadError,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
         QueueTimeoutError,
         RateLimitedError,
         RequestRejectedError,
+        SharedLimitUnavailableError,
     )
     from .failed_rows.collect import CollectReport, collect_failed_rows
     from .journal.failed_rows import failed_leads
@@ -50,6 +54,8 @@ if TYPE_CHECKING:
         UploadReport,
     )
     from .rows.csv_file import read_csv
+    from .sending.shared import SharedStore, StoreFigures
+    from .upload.check import CheckReport, InvalidRows, check_leads
 
 __version__ = "0.1.0"
 
@@ -60,7 +66,9 @@ _HOMES = {
     "callbacks.results": ("ExportResult", "JobResult"),
     "client.client": ("OzonetelClient", "QueueFigures"),
     "client.legacy": ("LegacyClient",),
-    "config": ("Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
+    "config": ("Cleaning", "Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
+    "contrib.postgres": ("PostgresShared",),
+    "contrib.redis": ("RedisShared",),
     "downloads.links": ("LinkPolicy",),
     "errors": (
         "AuthModeError",
@@ -68,6 +76,7 @@ _HOMES = {
         "CallbackError",
         "CallbackTimeoutError",
         "CampaignError",
+        "CertificateError",
         "ConfigurationError",
         "ConnectError",
         "DownloadError",
@@ -81,6 +90,7 @@ _HOMES = {
         "QueueTimeoutError",
         "RateLimitedError",
         "RequestRejectedError",
+        "SharedLimitUnavailableError",
     ),
     "failed_rows.collect": ("CollectReport", "collect_failed_rows"),
     "journal.failed_rows": ("failed_leads",),
@@ -98,6 +108,8 @@ _HOMES = {
         "UploadReport",
     ),
     "rows.csv_file": ("read_csv",),
+    "sending.shared": ("SharedStore", "StoreFigures"),
+    "upload.check": ("CheckReport", "InvalidRows", "check_leads"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -110,6 +122,9 @@ __all__ = [
     "CallbackReceiver",
     "CallbackTimeoutError",
     "CampaignError",
+    "CertificateError",
+    "CheckReport",
+    "Cleaning",
     "CollectReport",
     "ConfigurationError",
     "ConnectError",
@@ -121,6 +136,7 @@ __all__ = [
     "InputError",
     "InvalidLeadError",
     "InvalidRow",
+    "InvalidRows",
     "JobResult",
     "JournalError",
     "JournalFolder",
@@ -133,17 +149,23 @@ __all__ = [
     "OutcomeUnknownError",
     "OzonetelClient",
     "OzonetelError",
+    "PostgresShared",
     "QueueFigures",
     "QueueFullError",
     "QueueTimeoutError",
     "RateLimit",
     "RateLimitedError",
+    "RedisShared",
     "RequestRejectedError",
     "RetryPolicy",
     "ScheduleReport",
     "ScheduleResult",
+    "SharedLimitUnavailableError",
+    "SharedStore",
+    "StoreFigures",
     "Timeouts",
     "UploadReport",
+    "check_leads",
     "collect_failed_rows",
     "failed_leads",
     "read_csv",
