@@ -24,14 +24,13 @@ from ..errors import ConfigurationError, InvalidLeadError
 from ..models import InvalidRow, Lead, Row
 from .checks import DateLimits, shape, unreadable
 from .columns import Layout, columns_problem
-from .layout import NOT_A_ROW, ColumnFit, Columns, FixedColumns, LeadColumns, Problems, RaggedRow, RowRules, is_sequence
+from .layout import NOT_A_ROW, ColumnFit, Columns, FixedColumns, LeadColumns, Problems, RowRules, is_sequence
 
 __all__ = [
     "Batch",
     "Chunker",
     "ChunkerMaker",
     "OnInvalid",
-    "RaggedRow",
     "check_options",
     "chunker_maker",
     "raise_invalid",

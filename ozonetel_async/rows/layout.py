@@ -28,8 +28,8 @@ __all__ = [
     "FixedColumns",
     "LeadColumns",
     "Problems",
-    "RaggedRow",
     "RowRules",
+    "UnfitRow",
     "is_sequence",
 ]
 
@@ -38,17 +38,19 @@ Problems: TypeAlias = dict[int, tuple[str, str]]
 Columns: TypeAlias = list[Sequence[object]]
 
 
-class RaggedRow(list[str]):
-    """A row of a file with more or fewer cells than its header; always invalid, whatever its length.
+class UnfitRow(list[object]):
+    """A row of a file that does not fit its header; always invalid, whatever its length.
 
     Args:
         cells: the cells as found.
-        expected: cells in the header.
+        reason: what is wrong with it.
+        field: the column to blame.
     """
 
-    def __init__(self, cells: Iterable[str], expected: int) -> None:
+    def __init__(self, cells: Iterable[object], reason: str, field: str = "row") -> None:
         super().__init__(cells)
-        self.expected = expected
+        self.reason = reason
+        self.field = field
 
 
 class BadRow(Exception):  # noqa: N818 - a verdict passed between functions, never seen by a caller
@@ -208,8 +210,8 @@ class FixedColumns(ColumnFit):
                 stray = next(name for name in row if name not in self._names)
                 raise BadRow(label(stray), f"not one of the columns {', '.join(self._columns)}"[:300])
             return [row.get(name) for name in self._columns]
-        if isinstance(row, RaggedRow):
-            raise BadRow("row", f"{len(row)} cells; right would be {row.expected}, as in the header")
+        if isinstance(row, UnfitRow):
+            raise BadRow(row.field, row.reason)
         if not is_sequence(row):
             raise BadRow("row", NOT_A_ROW.format(shape(row)))
         if not self._positional:
