@@ -38,7 +38,7 @@ from ..protocol.replies import Reply, batch_receipt, export_receipt, lead_receip
 from ..protocol.requests import Params
 from ..rows.batches import ChunkerMaker, chunker_maker, raise_invalid
 from ..rows.columns import Layout
-from ..rows.intake import Rows, RowSource
+from ..rows.intake import Rows, RowSource, prepared
 from ..sending.dispatcher import ApiRequest, Dispatcher, check_queue_options
 from ..sending.transport import Transport
 from ..upload.upload import OnUnknown, UploadOptions
@@ -227,6 +227,7 @@ class OzonetelClient:
             action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
         )
         check_campaign(campaign)
+        leads = prepared(leads, columns)
         rows = await _take_at_most(leads, self._dispatcher.endpoints["bulk"].rows)
         chunker = self._chunker("bulk", columns, leads)(raise_invalid)
         (batch,) = chunker.feed(rows) or chunker.flush()
@@ -305,6 +306,7 @@ class OzonetelClient:
             stop=stop,
         )
         options.check(check_duplicate=bool(check_duplicate))
+        leads = prepared(leads, columns)
         # Imported here: the journal and what reads callbacks are half of the library, and a web app that adds single
         # leads would pay for them at every start.
         from ..upload.run import run_upload
@@ -347,6 +349,7 @@ class OzonetelClient:
             off.
         """
         params = schedule_params(check_duplicate)
+        leads = prepared(leads, columns)
         chunker = self._chunker("schedule", columns, leads)
         return await schedule_rows(
             self._dispatcher,
@@ -475,7 +478,7 @@ class OzonetelClient:
 
 async def _take_at_most(leads: Rows, limit: int) -> list[Row]:
     """All rows of a small input; an endless one is left after one row too many."""
-    intake = RowSource(leads)
+    intake = RowSource(leads, named=named)
     rows: list[Row] = []
     try:
         while len(rows) <= limit and (taken := await intake.take()):

@@ -40,6 +40,9 @@ _DEFAULT_ENCODING: Final = "utf-8-sig"
 _SCAN: Final = 1 << 16
 # Rows looked at together; enough to drown the cost of a call in C.
 _BLOCK: Final = 250
+_FIRST_CELL: Final = itemgetter(0)
+# No text below this one is anything but blank, or begins with a blank or control character.
+_NOT_BLANK: Final = "!"
 # Lines above a header, at the most, among which one is looked for when the first line is none.
 _LINES_ABOVE: Final = 10
 _SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
@@ -214,11 +217,10 @@ class CsvRows(Iterable[list[str]]):
     def _fitting(self, block: list[list[str]]) -> Iterable[list[str]]:
         """The rows of a block without blank ones; those that do not fit the header are marked."""
         width = len(self._header)
-        if set(map(len, block)) == {width} and all(map(str.strip, map(itemgetter(0), block))):
+        if set(map(len, block)) == {width} and min(map(_FIRST_CELL, block)) >= _NOT_BLANK:
             if not self._nameless or not any(map(any, map(itemgetter(*self._nameless, self._nameless[0]), block))):
                 return block
-        fitting = (self._fitted(row, width) for row in block if any(map(str.strip, row)))
-        return list(fitting)
+        return [self._fitted(row, width) for row in block if any(map(str.strip, row))]
 
     def _fitted(self, row: list[str], width: int) -> list[str]:
         if len(row) > width and not any(map(str.strip, row[width:])):

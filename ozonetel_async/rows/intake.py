@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, TypeAlias
 
 from ..errors import ConfigurationError
 from ..models import Lead, Row
+from .sources import check_kind, record_reader, table_of
 
-__all__ = ["RowSource", "Rows"]
+__all__ = ["RowSource", "Rows", "prepared"]
 
 Rows: TypeAlias = Iterable[Row] | AsyncIterable[Row]
 
@@ -22,11 +23,29 @@ _SLICE: Final = 250
 _PATIENCE: Final = 1.0
 
 
+def prepared(leads: Rows, columns: Sequence[str] | None = None) -> Rows:
+    """An input of another library, such as a data frame or a cursor, as rows; every other one as it is.
+
+    Args:
+        leads: the input.
+        columns: the service's names, in the order of its columns.
+
+    Raises:
+        ConfigurationError: it cannot be taken as it is.
+    """
+    table = table_of(leads, columns)
+    for note in () if table is None else table.notes:
+        _log.info("leads: %s", note)
+    return leads if table is None else table
+
+
 class RowSource:
     """Takes rows from an input.
 
     Args:
-        rows: leads, mappings or sequences; any iterable or async iterable, of any length.
+        rows: leads, mappings or sequences; any iterable or async iterable, of any length. Records become mappings, unless
+            the rows have ``columns``.
+        named: whether rows that are records are to be read by their fields' names, and not in their order.
 
     Attributes:
         failure: the exception the input itself ended with, or None.
@@ -35,7 +54,10 @@ class RowSource:
         ConfigurationError: ``rows`` is one row, or nothing that can be iterated.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, *, named: bool = True) -> None:
+        check_kind(rows)
+        self._named = named and not hasattr(rows, "columns")
+        self._readers: dict[type, Callable[[Row], Row] | None] = {}
         self.failure: Exception | None = None
         self._rows = rows
         self._taken: list[Row] = []
@@ -82,7 +104,16 @@ class RowSource:
     def rest(self) -> list[Row]:
         """Rows taken from the input and not handed out yet."""
         rows, self._taken = self._taken, []
-        return rows
+        return self._read_records(rows) if self._named else rows
+
+    def _read_records(self, rows: list[Row]) -> list[Row]:
+        """The rows with records as mappings."""
+        for kind in set(map(type, rows)) - self._readers.keys():
+            self._readers[kind] = record_reader(kind)
+        readers = self._readers
+        if not any(readers[kind] for kind in set(map(type, rows))):
+            return rows
+        return [row if (read := readers[type(row)]) is None else read(row) for row in rows]
 
     async def _take_sync(self) -> None:
         assert self._sync is not None
