@@ -4,11 +4,15 @@ Each run uploads rows with a journal to the simulator, through faults, in a proc
 random moment, and again, until one gets to the end. Then the simulator's campaign, the journal and the last report
 are held against each other.
 
-    python benchmarks/crash.py --runs 200 --rows 20000 [--on-unknown resend] [--callbacks] [--seed 1]
+    python benchmarks/crash.py --runs 200 --rows 20000 [--on-unknown resend] [--callbacks] [--tamper remove] [--seed 1]
 
 With ``--callbacks`` this process takes in the service's callbacks meanwhile, early, late, doubled and in every shape,
 and writes them to the journal that the killed one writes to. All of them in, the same upload is run once more: then
 every batch that was applied must be settled as accepted, and what is left unknown must not have been applied.
+
+With ``--tamper`` the files beside the journal are taken away after each kill (``remove``), cut to nothing (``empty``),
+or left behind while the journal is copied elsewhere (``copy``). A journal that is refused then (``noticed``) ends its
+run; nothing may have been doubled until then.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import argparse
 import asyncio
 import json
 import random
+import shutil
 import signal
 import sqlite3
 import sys
@@ -29,10 +34,12 @@ from pathlib import Path
 
 from aiohttp import web
 
-from ozonetel_async import Limits, OzonetelClient, RateLimit, RetryPolicy, Timeouts
+from ozonetel_async import JournalError, Limits, OzonetelClient, RateLimit, RetryPolicy, Timeouts
 from ozonetel_async.callbacks.receiver import CallbackReceiver
 from ozonetel_async.journal.folder import JournalFolder
 from ozonetel_async.testing import Fault, Simulator
+
+REFUSED = 3  # exit status of a worker whose journal was refused
 
 WINDOW = 0.1
 WIDTH = 5
@@ -65,14 +72,20 @@ async def work(url: str, campaign: str, rows: int, journal: str, on_unknown: str
     async with OzonetelClient(
         "sim-key", "sim-user", base_url=url, limits=limits, timeouts=Timeouts(3.0), retry=RetryPolicy(rate_attempts=50)
     ) as client:
-        report = await client.upload(
-            campaign,
-            ({"PhoneNumber": phone(row), "Name": f"Lead {row}"} for row in range(rows)),
-            journal=journal,
-            on_unknown="resend" if on_unknown == "resend" else "hold",
-            check_duplicate=True if on_unknown == "resend" else None,
-            callback_url=callback_url,
-        )
+        sys.stderr.write("ready\n")
+        sys.stderr.flush()
+        try:
+            report = await client.upload(
+                campaign,
+                ({"PhoneNumber": phone(row), "Name": f"Lead {row}"} for row in range(rows)),
+                journal=journal,
+                on_unknown="resend" if on_unknown == "resend" else "hold",
+                check_duplicate=True if on_unknown == "resend" else None,
+                callback_url=callback_url,
+            )
+        except JournalError as error:
+            sys.stderr.write(error.message)
+            sys.exit(REFUSED)
     counts = ("rows_read", "rows_accepted", "rows_invalid", "rows_refused", "rows_unknown", "stopped_by")
     sys.stdout.write(json.dumps({name: getattr(report, name) for name in counts}))
 
@@ -86,6 +99,7 @@ class Run:
         number: int,
         rows: int,
         on_unknown: str,
+        tamper: str,
         folder: Path,
         rng: random.Random,
         callback_url: str | None,
@@ -93,20 +107,23 @@ class Run:
         self.sim = sim
         self.rows = rows
         self.on_unknown = on_unknown
+        self.tamper = tamper
         self.name = f"run {number}"
         self.journal = folder / f"{number}.journal"
         self.rng = rng
         self.callback_url = callback_url
         self.kills = 0
+        self.mid_commit = 0
+        self.noticed = ""
         self.in_flight_at_kills = 0
         self.report: dict[str, object] = {}
 
     async def live(self, most_kills: int) -> None:
         self.sim.campaign(self.name, columns=("Name",))
-        while not self.report:
+        while not self.report and not self.noticed:
             await self._one_life(may_kill=self.kills < most_kills)
         await self.sim.settle()
-        if self.callback_url is not None:
+        if self.callback_url is not None and not self.noticed:
             await self._one_life(may_kill=False)
             await self.sim.settle()
 
@@ -119,7 +136,9 @@ class Run:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        delay = self.rng.uniform(0.2, 1.6) if may_kill else 120.0
+        delay = self.rng.uniform(0.0, 1.4) if may_kill else 120.0
+        assert process.stderr is not None
+        await process.stderr.readline()  # on a busy machine, the time to start is longer than what is to be cut off
         killer = asyncio.get_running_loop().call_later(delay, process.send_signal, signal.SIGKILL)
         output, errors = await process.communicate()
         killer.cancel()
@@ -128,19 +147,44 @@ class Run:
         elif process.returncode == -signal.SIGKILL:
             self.kills += 1
             self.in_flight_at_kills += self._sent_and_unanswered()
+            self._tamper()
+        elif process.returncode == REFUSED and self.tamper:
+            self.noticed = errors.decode()
         else:
             raise SystemExit(f"{self.name}: the worker failed: {errors.decode()[-2000:]}")
 
     def _sent_and_unanswered(self) -> int:
-        if not self.journal.exists():
-            return 0
-        with closing(sqlite3.connect(self.journal)) as db:
-            known = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'batches'").fetchone()[0]
-            return int(db.execute("SELECT count(*) FROM batches WHERE state = 'sent'").fetchone()[0]) if known else 0
+        """Batches under way at a kill. Looks at a copy: SQLite repairs what it opens."""
+        companion = self.journal.with_name(f"{self.journal.name}-journal")
+        with tempfile.TemporaryDirectory() as folder:
+            for path in (self.journal, companion):
+                if path.exists():
+                    shutil.copy(path, folder)
+            # SQLite's own sign of a copy that is still needed is that its header is there.
+            self.mid_commit += companion.exists() and any(companion.read_bytes()[:28])
+            with closing(sqlite3.connect(Path(folder) / self.journal.name)) as db:
+                known = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'batches'").fetchone()[0]
+                count = "SELECT count(*) FROM batches WHERE state = 'sent'"
+                return int(db.execute(count).fetchone()[0]) if known else 0
 
-    def verdict(self, faults: int) -> Counter[str]:
+    def _tamper(self) -> None:
+        if self.tamper == "copy" and self.journal.exists():
+            copied = self.journal.with_name(f"{self.journal.stem}-copied.journal")
+            shutil.copy(self.journal, copied)
+            self.journal.unlink()
+            self.journal = copied
+        for path in self.journal.parent.glob(f"{self.journal.name}-*"):
+            if self.tamper == "remove":
+                path.unlink()
+            elif self.tamper == "empty":
+                path.write_bytes(b"")
+
+    def faults_found(self, faults: int) -> Counter[str]:
         """What went wrong in this run; ``faults`` answers were lost to scripted faults."""
         numbers = self.sim.campaigns[self.name].numbers
+        doubled = sum(count > 1 for count in numbers.values())
+        if self.noticed:
+            return Counter(doubled=doubled, noticed=1, kills=self.kills, mid_commit=self.mid_commit)
         held: set[int] = set()
         accepted: list[int] = []
         unsettled = 0
@@ -148,15 +192,17 @@ class Run:
             for first, last, state, settled in db.execute("SELECT first_row, last_row, state, settled FROM batches"):
                 (held.update if state == "unknown" else accepted.extend)(range(first - 1, last))
                 unsettled += state != "unknown" and not settled
+        # What was half written, and not undone, may say "sent" of a batch that was about to be.
+        tampered = self.mid_commit if self.tamper else 0
         counts = {name: int(str(self.report[f"rows_{name}"])) for name in ("read", "accepted", "refused", "unknown")}
         return Counter(
             lost=sum(numbers[phone(row)] == 0 for row in range(self.rows) if row not in held),
-            doubled=sum(count > 1 for count in numbers.values()),
+            doubled=doubled,
             strangers=sum(numbers.values()) - sum(numbers[phone(row)] for row in range(self.rows)),
             unknown=len(held),
             unsettled=unsettled if self.callback_url else 0,
             held_but_applied=sum(numbers[phone(row)] > 0 for row in held) if self.callback_url else 0,
-            unexplained=max(0, len(held) - 500 * (self.in_flight_at_kills + faults)),
+            unexplained=max(0, len(held) - 500 * (self.in_flight_at_kills + faults + tampered)),
             unbalanced=(
                 counts["read"] != self.rows
                 or counts["read"] != counts["accepted"] + counts["refused"] + counts["unknown"]
@@ -165,20 +211,20 @@ class Run:
                 or self.report["stopped_by"] is not None
             ),
             kills=self.kills,
+            mid_commit=self.mid_commit,
         )
 
 
 @asynccontextmanager
 async def receiver(folder: str) -> AsyncIterator[str]:
     """Takes in callbacks for the journals in ``folder``; gives their URL."""
-    async with JournalFolder(folder) as journals:
-        app = web.Application()
-        app.router.add_route("*", "/ozonetel/{tail:.*}", CallbackReceiver(journals).aiohttp_handler)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/ozonetel"
-        await runner.cleanup()
+    app = web.Application()
+    app.router.add_route("*", "/ozonetel/{tail:.*}", CallbackReceiver(JournalFolder(folder)).aiohttp_handler)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/ozonetel"
+    await runner.cleanup()
 
 
 async def main(options: argparse.Namespace) -> int:
@@ -206,10 +252,10 @@ async def main(options: argparse.Namespace) -> int:
             lossy = [rule for rule in rules if rule.fault.name not in ("rate_refusal", "http_429")]
             for number in range(options.runs):
                 before = sum(rule.used for rule in lossy)
-                run = Run(sim, number, options.rows, options.on_unknown, Path(folder), rng, url)
+                run = Run(sim, number, options.rows, options.on_unknown, options.tamper, Path(folder), rng, url)
                 await run.live(options.kills)
-                total += run.verdict(sum(rule.used for rule in lossy) - before)
-                for path in Path(folder).glob(f"{number}.journal*"):  # noqa: ASYNC240 - a benchmark's clean-up
+                total += run.faults_found(sum(rule.used for rule in lossy) - before)
+                for path in Path(folder).glob(f"{number}*.journal*"):  # noqa: ASYNC240 - a benchmark's clean-up
                     path.unlink()
                 del sim.campaigns[run.name]
                 if (number + 1) % 20 == 0:
@@ -219,7 +265,8 @@ async def main(options: argparse.Namespace) -> int:
     if options.on_unknown == "resend":
         bad["unknown"] = total["unknown"]
     print(
-        f"{options.runs} runs of {options.rows:,} rows, on_unknown={options.on_unknown}, {total['kills']} kills, "
+        f"{options.runs} runs of {options.rows:,} rows, on_unknown={options.on_unknown}, {total['kills']} kills "
+        f"({total['mid_commit']} within a commit), tamper={options.tamper or 'no'}, {total['noticed']} noticed, "
         f"{sum(rule.used for rule in rules)} faults: {bad}, rows ending unknown {total['unknown']:,}"
     )
     return 1 if any(bad.values()) else 0
@@ -232,6 +279,7 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=3, help="most kills in one run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--on-unknown", choices=("hold", "resend"), default="hold")
+    parser.add_argument("--tamper", choices=("remove", "empty", "copy"), default="", help="with the files after a kill")
     parser.add_argument("--callbacks", action="store_true", help="take in callbacks while the uploads run and die")
     parser.add_argument("--callback-url", help=argparse.SUPPRESS)
     parser.add_argument("--worker", nargs=3, metavar=("URL", "CAMPAIGN", "JOURNAL"), help=argparse.SUPPRESS)

@@ -179,7 +179,7 @@ class AuthenticationError(OzonetelError):
     """The service does not accept the key, the user name or the token.
 
     Attributes:
-        forbidden: whether nothing but HTTP 403 said so, which may as well be a firewall that dislikes this one request.
+        forbidden: whether nothing but HTTP 403 said so, which may as well be a firewall.
     """
 
     outcome: ClassVar[Outcome] = "refused"

@@ -96,7 +96,7 @@ async def check_receiver(scope: dict[str, object], simulator: Simulator, shown_l
     app = scope["app"]
     if isinstance(app, FastAPI):
         # 404 of ours, for a token that nobody knows, and not the framework's.
-        messages = await ask(app, "/ozonetel/ozcb_00000000000000000000000000000000")
+        messages = await ask(app, "/ozonetel/ozcb_0000000000000000000000000000000000000000")
         assert (messages[0]["status"], messages[1]["body"]) == (404, b"not found\n")
         assert (await ask(app, "/elsewhere"))[1]["body"] != b"not found\n"
     else:

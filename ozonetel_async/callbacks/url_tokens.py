@@ -1,31 +1,81 @@
-"""Unguessable tokens in callback URLs: the only proof of who calls back."""
+"""Unguessable tokens in callback URLs: the only proof of who calls back.
+
+A token is 30 bytes. Those of a journal's batches are computed from a secret that the journal holds: 8 bytes tell the
+journal, so that a folder of many opens one, 4 bytes tell the batch, and 18 bytes (144 bits) are the proof.
+"""
 
 from __future__ import annotations
 
 import hmac
 import re
 import secrets
-from hashlib import sha256
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Final
 from urllib.parse import SplitResult, unquote, urlunsplit
 
 from ..errors import ConfigurationError
 from .results import split_url
 
-__all__ = ["add_token", "check_base", "new_token", "token_hash", "url_token", "verify"]
+__all__ = [
+    "add_token",
+    "batch_token",
+    "check_base",
+    "journal_id",
+    "new_secret",
+    "new_token",
+    "token_batch",
+    "token_journal",
+    "url_token",
+    "verify",
+]
 
 # A fixed beginning lets secret scanners and log filters find the token, and us find it under any mount point.
-_TOKEN = re.compile(r"ozcb_[A-Za-z0-9_-]{32}")
-
-
-_SEPARATORS = re.compile(r"[/?&=;]")
-
-
-_TEXT_LIMIT = 8_192
+_BEGINNING: Final = "ozcb_"
+_TOKEN: Final = re.compile(rf"{_BEGINNING}[A-Za-z0-9_-]{{40}}")
+_JOURNAL: Final = slice(0, 8)
+_BATCH: Final = slice(8, 12)
+_BYTES: Final = 30
+_SEPARATORS: Final = re.compile(r"[/?&=;]")
+_TEXT_LIMIT: Final = 8_192
 
 
 def new_token() -> str:
-    """A fresh token of 192 random bits, safe in every part of a URL."""
-    return f"ozcb_{secrets.token_urlsafe(24)}"
+    """A fresh token of 240 random bits, safe in every part of a URL."""
+    return _text(secrets.token_bytes(_BYTES))
+
+
+def new_secret() -> bytes:
+    """256 random bits, from which the tokens of one journal are computed."""
+    return secrets.token_bytes(32)
+
+
+def journal_id(secret: bytes) -> bytes:
+    """What the tokens of one journal have in common, and those of others have not; it is no secret."""
+    return hmac.digest(secret, b"journal", "sha256")[_JOURNAL]
+
+
+def batch_token(secret: bytes, index: int) -> str:
+    """The token of the batch ``index`` of the journal that holds ``secret``."""
+    batch = index.to_bytes(_BATCH.stop - _BATCH.start, "big")
+    proof = hmac.digest(secret, batch, "sha256")[: _BYTES - _BATCH.stop]
+    return _text(journal_id(secret) + batch + proof)
+
+
+def token_journal(token: str) -> bytes | None:
+    """The ``journal_id`` in a token, which proves nothing; None when it is no token at all."""
+    return urlsafe_b64decode(token.removeprefix(_BEGINNING))[_JOURNAL] if _TOKEN.fullmatch(token) else None
+
+
+def token_batch(secret: bytes, token: str) -> int | None:
+    """The batch that a token of the journal with ``secret`` belongs to; None for every other text."""
+    if not _TOKEN.fullmatch(token):
+        return None
+    index = int.from_bytes(urlsafe_b64decode(token.removeprefix(_BEGINNING))[_BATCH], "big")
+    return index if verify(batch_token(secret, index), token) else None
+
+
+def _text(token: bytes) -> str:
+    return _BEGINNING + urlsafe_b64encode(token).decode()
 
 
 def add_token(base: str, token: str) -> str:
@@ -69,11 +119,6 @@ def url_token(path: object, query: object = "") -> str | None:
             if found:
                 return found.pop() if len(found) == 1 else None
     return None
-
-
-def token_hash(token: str) -> bytes:
-    """What to find a token by: a look-up by the token itself would tell by its time how much of a guess is right."""
-    return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def verify(expected: str, given: object) -> bool:

@@ -141,6 +141,7 @@ class OzonetelClient:
         self.legacy: LegacyClient = LegacyClient(self._config, self._dispatcher, max_wait)
 
     async def __aenter__(self) -> Self:
+        self._dispatcher.bind()
         return self
 
     async def __aexit__(

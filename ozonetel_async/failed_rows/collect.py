@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
-from functools import partial
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -16,7 +15,7 @@ from ..downloads.fetch import fetch
 from ..downloads.links import LinkPolicy
 from ..errors import CallbackError, ConfigurationError, DownloadError
 from ..journal.counts import batch_counts
-from ..journal.failed_rows import SentRows, StoredRow, read_sent, store_failed_rows
+from ..journal.failed_rows import SentRows, StoredRow
 from ..journal.journal import Journal, JournaledBatch
 from .matching import Match, PhoneIndex
 from .reader import FailedRow, FailedRowReader
@@ -75,7 +74,7 @@ async def collect_failed_rows(
     if concurrency < 1:
         raise ConfigurationError(f"concurrency: expected at least 1, got {concurrency}")
     collector = _Collector(journal, policy or LinkPolicy(), fetch, country_code)
-    todo = iter([entry for entry in await journal.entries() if _is_open(entry)])
+    todo = iter([entry for entry in await journal.batches() if _is_open(entry)])
     workers = [asyncio.create_task(collector.work(todo)) for _ in range(concurrency)]
     try:
         await asyncio.gather(*workers)
@@ -105,9 +104,7 @@ class _Collector:
         """Take batches from ``todo``, which others may take from as well, until there are none."""
         for entry in todo:
             matches, state = await self._collect(entry)
-            await self._journal.run(
-                partial(store_failed_rows, index=entry.index, rows=[_stored(match) for match in matches], state=state)
-            )
+            await self._journal.store_failed_rows(entry.index, [_stored(match) for match in matches], state)
             self.states[state.partition(":")[0]] += 1
             self.rows += len(matches)
             self.unmatched += sum(match.row is None for match in matches)
@@ -118,7 +115,7 @@ class _Collector:
         verdict = batch_counts(entry, result)
         if result.failed_file is None or not (verdict.not_added or verdict.unreported):
             return [], "none"
-        sent = await self._journal.run(lambda db: read_sent(db, self._journal.path, entry.index))
+        sent = await self._journal.sent_rows(entry.index)
         try:
             failed = await self._download(result.failed_file, sent)
         except DownloadError as error:

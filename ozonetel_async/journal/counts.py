@@ -40,13 +40,13 @@ class BatchCounts(Struct, frozen=True):
     text: str | None
 
 
-def counts_of(entries: Iterable[JournaledBatch]) -> list[BatchCounts]:
-    """The verdicts on those of the batches that are settled."""
-    return [batch_counts(entry, entry.settlement.result) for entry in entries if entry.settlement.result is not None]
+def counts_of(batches: Iterable[JournaledBatch]) -> list[BatchCounts]:
+    """The counts of those of the batches that are settled."""
+    return [batch_counts(batch, batch.settlement.result) for batch in batches if batch.settlement.result is not None]
 
 
 class Totals(NamedTuple):
-    """Rows and batches of several verdicts together."""
+    """The counts of several batches together."""
 
     added: int
     not_added: int
@@ -54,37 +54,34 @@ class Totals(NamedTuple):
     failed: int
 
 
-def totals_of(verdicts: Sequence[BatchCounts]) -> Totals:
+def totals_of(counts: Sequence[BatchCounts]) -> Totals:
     """The rows added, not added and unreported, and the batches whose job failed."""
-    added, not_added, unreported, failed = (
-        sum(getattr(verdict, name) for verdict in verdicts) for name in Totals._fields
-    )
-    return Totals(added, not_added, unreported, failed)
+    return Totals(*(sum(getattr(batch, name) for batch in counts) for name in Totals._fields))
 
 
-def lists_of(entries: Iterable[JournaledBatch]) -> Counter[str]:
+def lists_of(batches: Iterable[JournaledBatch]) -> Counter[str]:
     """How many of the settled batches' lists of failed rows are in which state; ``"open"`` was not looked at yet."""
     return Counter(
-        (entry.failed_file or "open").partition(":")[0] for entry in entries if entry.settlement.result is not None
+        (batch.failed_file or "open").partition(":")[0] for batch in batches if batch.settlement.result is not None
     )
 
 
-def batch_counts(entry: JournaledBatch, result: JobResult) -> BatchCounts:
+def batch_counts(batch: JournaledBatch, result: JobResult) -> BatchCounts:
     """What a callback says of its batch's rows; its counts are believed only where they add up to the rows sent."""
     counts = [result.total, result.processed, result.not_processed]
     if not result.succeeded:
         # What is wrong with a request as a whole is told by nothing but a failed job (Bulk V4), so none was added.
-        nothing_added = (entry.rows, 0, entry.rows)
+        nothing_added = (batch.rows, 0, batch.rows)
         counts = [none if count is None else count for count, none in zip(counts, nothing_added, strict=True)]
     total, added, not_added = counts
     text = f"{'Success' if result.succeeded else 'Fail'}: {redact(result.message) or 'no message'}"
-    if added is None or not_added is None or not total == entry.rows == added + not_added:
+    if added is None or not_added is None or not total == batch.rows == added + not_added:
         told = zip(("uploaded", "processed", "not processed"), counts, strict=True)
         said = ", ".join(f"{name} {'?' if count is None else format(count, ',')}" for name, count in told)
-        added, not_added, text = 0, 0, f"{text}; {said} for {entry.rows:,} rows sent"
-    unreported = entry.rows - added - not_added
+        added, not_added, text = 0, 0, f"{text}; {said} for {batch.rows:,} rows sent"
+    unreported = batch.rows - added - not_added
     shown = text if unreported or not result.succeeded else None
-    place = (entry.index, entry.first_row, entry.last_row)
+    place = (batch.index, batch.first_row, batch.last_row)
     return BatchCounts(*place, added, not_added, unreported, not result.succeeded, shown)
 
 
@@ -93,19 +90,19 @@ async def add_counts(report: UploadReport, journal: Journal) -> None:
 
     A batch whose answer was lost or a refusal, and whose callback says that it was taken, is an accepted one.
     """
-    entries = {entry.index: entry for entry in await journal.entries()}
-    verdicts = {verdict.index: verdict for verdict in counts_of(entries.values())}
-    totals = totals_of([*verdicts.values()])
+    journaled = {batch.index: batch for batch in await journal.batches()}
+    counts = {batch.index: batch for batch in counts_of(journaled.values())}
+    totals = totals_of([*counts.values()])
     for place, batch in enumerate(report.batches):
-        entry = entries.get(batch.index)
-        if batch.outcome != "accepted" and entry is not None and entry.state == "accepted":
-            report.batches[place] = replace(batch, outcome="accepted", transaction_id=entry.transaction_id, error=None)
+        known = journaled.get(batch.index)
+        if batch.outcome != "accepted" and known is not None and known.state == "accepted":
+            report.batches[place] = replace(batch, outcome="accepted", transaction_id=known.transaction_id, error=None)
             counter = f"rows_{batch.outcome}"
             setattr(report, counter, getattr(report, counter) - batch.rows)
             report.rows_accepted += batch.rows
-        if batch.index in verdicts and verdicts[batch.index].text is not None:
-            report.batches[place] = replace(report.batches[place], callback_text=verdicts[batch.index].text)
-    report.batches_settled = len(verdicts)
+        if batch.index in counts and counts[batch.index].text is not None:
+            report.batches[place] = replace(report.batches[place], callback_text=counts[batch.index].text)
+    report.batches_settled = len(counts)
     report.batches_failed = totals.failed
     report.batches_overdue = await journal.unsettled()
     report.rows_added = totals.added

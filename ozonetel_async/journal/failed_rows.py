@@ -16,7 +16,7 @@ from ..errors import JournalError
 from ..models import FailedLead
 from .store import connect, explain
 
-__all__ = ["SentRows", "StoredRow", "failed_leads", "read_sent", "store_failed_rows"]
+__all__ = ["SentRows", "StoredRow", "count_failed_rows", "failed_leads", "read_sent", "store_failed_rows"]
 
 _Value: TypeAlias = str | int | float | bool | None
 
@@ -59,6 +59,11 @@ def store_failed_rows(db: sqlite3.Connection, index: int, rows: Sequence[StoredR
         "INSERT INTO failed_rows (batch, row, phone, reason, how) VALUES (?, ?, ?, ?, ?)",
         ((index, *row) for row in rows),
     )
+
+
+def count_failed_rows(db: sqlite3.Connection) -> int:
+    """How many failed rows are stored."""
+    return int(db.execute("SELECT count(*) FROM failed_rows").fetchone()[0])
 
 
 def read_sent(db: sqlite3.Connection, path: Path, index: int) -> SentRows:
@@ -104,7 +109,7 @@ def failed_leads(path: str | PathLike[str]) -> Iterator[FailedLead]:
 
 def _read_failed_leads(file: Path) -> Iterator[FailedLead]:
     try:
-        with closing(connect(file, read_only=True)) as db:
+        with closing(connect(file)) as db:
             for (index,) in db.execute("SELECT DISTINCT batch FROM failed_rows ORDER BY batch").fetchall():
                 yield from _leads_of(db, file, index)
     except sqlite3.Error as error:

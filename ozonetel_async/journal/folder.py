@@ -3,143 +3,156 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
-from collections import OrderedDict
+import threading
+import time
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from ..callbacks.results import ExportResult, JobResult
-from ..callbacks.url_tokens import token_hash, verify
+from ..callbacks.url_tokens import token_journal
 from ..errors import ConfigurationError, JournalError
-from .journal import Journal
-from .store import connect, explain
+from .records import deliver, read_id
+from .store import connect, explain, transact
 
 __all__ = ["JournalFolder"]
 
-# Look-ups at a time; each takes a thread, and strangers can ask for as many as they like.
-_LOOKUPS: Final = 4
-# What a file that is no journal, or not one yet, says to a look-up: no database, and a database without the table.
-_NO_JOURNAL: Final = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
-
-
-class _Found(NamedTuple):
-    """A journal's file; one put in its place has another number."""
-
-    path: Path
-    device: int
-    inode: int
-
-
-@dataclass(slots=True)
-class _Opened:
-    journal: Journal
-    users: int = 0
+# Callbacks at a time; each takes a thread, and others need threads too.
+_AT_A_TIME: Final = 4
+# Seconds. File systems date changes by ticks of up to two seconds: a folder that changed just before it was read may
+# have changed once more since, and bear the same date.
+_TICK: Final = 2.0
 
 
 class JournalFolder:
-    """Hands each callback to the journal that knows its token, among the ``*.journal`` files of a folder.
+    """Hands each callback to the journal that its token names, among the ``*.journal`` files of a folder.
 
-    The folder is looked through anew for every callback, so journals may come and go. A journal is opened with the
-    first callback that is its own. A context manager; used from one event loop.
+    Journals may come and go: the folder is read anew when it has changed, and each journal is opened once to learn
+    what its tokens have in common. After that, a callback opens the one journal that it is for, and an unknown token
+    none. Used from one event loop.
 
     Args:
         path: an existing folder.
-        max_open: most journals kept open; each takes a thread and a file.
 
     Raises:
-        ConfigurationError: one of them is not that.
+        ConfigurationError: it is not that.
     """
 
-    def __init__(self, path: str | PathLike[str], *, max_open: int = 16) -> None:
+    def __init__(self, path: str | PathLike[str]) -> None:
         self._folder = Path(path)
         if not self._folder.is_dir():
-            raise ConfigurationError(f"the folder of journals {self._folder.name!r} does not exist")
-        if not (isinstance(max_open, int) and max_open > 0):
-            raise ConfigurationError(f"max_open must be a whole number above zero, got {max_open!r}")
-        self._max_open = max_open
-        self._open: OrderedDict[_Found, _Opened] = OrderedDict()
-        self._opening = asyncio.Lock()
-        self._lookups = asyncio.Semaphore(_LOOKUPS)
-        self._closed = False
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Finish what is under way and close every journal; idempotent."""
-        self._closed = True
-        async with self._opening:
-            while self._open:
-                _, opened = self._open.popitem()
-                await opened.journal.close()
+            raise ConfigurationError(f"expected an existing folder of journals, got {self._folder.name!r}")
+        self._turns = asyncio.Semaphore(_AT_A_TIME)
+        self._index = _Index(self._folder)
 
     async def deliver(self, token: str, result: JobResult | ExportResult) -> bool:
         """Take in a callback; see ``CallbackSink``.
 
         Raises:
-            JournalError: no journal knows the token, and one of them could not be read; or the one that does failed; or
-                the folder is closed.
+            JournalError: no journal knows the token, and one of them could not be read; or the one that does failed.
         """
-        async with self._lookups:
-            found = await asyncio.to_thread(self._find, token)
-        if found is None:
+        journal = token_journal(token)
+        if journal is None:
             return False
-        opened = await self._borrow(found)
-        try:
-            return await opened.journal.deliver(token, result)
-        finally:
-            opened.users -= 1
+        async with self._turns:
+            return await asyncio.to_thread(self._deliver, journal, token, result)
 
-    async def _borrow(self, found: _Found) -> _Opened:
-        async with self._opening:
-            if self._closed:
-                raise JournalError(f"the folder of journals {self._folder.name} is closed")
-            opened = self._open.get(found)
-            if opened is None:
-                opened = self._open[found] = _Opened(await Journal.attach(found.path))
-            self._open.move_to_end(found)
-            opened.users += 1
-            for idle in [key for key, other in self._open.items() if not other.users]:
-                if len(self._open) <= self._max_open:
-                    break
-                await self._open.pop(idle).journal.close()
-            return opened
+    def _deliver(self, journal: bytes, token: str, result: JobResult | ExportResult) -> bool:
+        # A journal and a copy of it in the same folder both get the callback.
+        stored = [_deliver_to(path, token, result) for path in self._index.find(journal)]
+        return any(stored)
 
-    def _find(self, token: str) -> _Found | None:
-        """The journal that knows ``token``; in a thread, over connections that cannot write."""
-        failure: JournalError | None = None
-        for path in self._newest_first():
+
+def _deliver_to(path: Path, token: str, result: JobResult | ExportResult) -> bool:
+    try:
+        with closing(connect(path)) as db:
+            return transact(db, "BEGIN IMMEDIATE", lambda db: deliver(db, token, result))
+    except (sqlite3.Error, ValueError) as error:
+        raise explain(path, error) from None
+
+
+class _Known(NamedTuple):
+    """What is known of a file: until it changes, nothing else is.
+
+    Attributes:
+        version: inode, size and time of the last change.
+        id: of the journal; None when it has none: not begun yet, no journal at all, or not readable.
+        failure: why it could not be read.
+    """
+
+    version: tuple[int, ...]
+    id: bytes | None
+    failure: JournalError | None
+
+
+class _Index:
+    """Which journals of a folder have which id; safe to use from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._changed: float | None = None  # when the folder had last changed before it was read
+        self._known: dict[Path, _Known] = {}
+        self._paths: dict[bytes, list[Path]] = {}
+
+    def find(self, journal: bytes) -> list[Path]:
+        """The journals with this id, nearly always one or none.
+
+        Raises:
+            JournalError: there is none, and one that may have it could not be read; or the folder could not.
+        """
+        with self._lock:
             try:
-                with closing(connect(path, read_only=True)) as db:
-                    row = db.execute("SELECT token FROM batches WHERE token_hash = ?", (token_hash(token),)).fetchone()
-            except sqlite3.Error as error:
-                if getattr(error, "sqlite_errorcode", None) not in _NO_JOURNAL and path.exists():
-                    failure = explain(path, error)
-                continue
-            if row is not None and verify(row[0], token):
-                stat = path.stat()
-                return _Found(path, stat.st_dev, stat.st_ino)
-        if failure is not None:
-            # "Unknown" would be the end of a callback that may be this journal's.
-            raise failure
-        return None
+                self._look_for_changes()
+            except OSError as error:
+                raise JournalError(f"the folder of journals {self._folder.name}: {error.strerror}") from None
+            if journal not in self._paths:
+                self._look_again()
+            failures = (known.failure for known in self._known.values() if known.failure is not None)
+            if journal not in self._paths and (failure := next(failures, None)) is not None:
+                # "Unknown" would be the end of a callback that may be that journal's.
+                raise failure
+            return self._paths.get(journal, [])
 
-    def _newest_first(self) -> list[Path]:
-        files: list[tuple[float, Path]] = []
-        try:
-            for path in self._folder.iterdir():
+    def _look_for_changes(self) -> None:
+        """Read the folder anew if it has changed."""
+        changed = os.stat(self._folder).st_mtime
+        if changed == self._changed:
+            return
+        now = time.time()
+        found: dict[Path, _Known] = {}
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
                 with suppress(FileNotFoundError):  # it went while we looked
-                    if path.suffix == ".journal" and path.is_file():
-                        files.append((path.stat().st_mtime, path))
-        except OSError as error:
-            raise JournalError(f"the folder of journals {self._folder.name}: {error.strerror}") from None
-        return [path for _, path in sorted(files, reverse=True)]
+                    if entry.name.endswith(".journal") and entry.is_file():
+                        path, stat = self._folder / entry.name, entry.stat()
+                        version = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+                        known = self._known.get(path)
+                        found[path] = known if known and known.version == version else _read(path, version)
+        self._learn(found)
+        self._changed = changed if now - changed > _TICK else None
+
+    def _look_again(self) -> None:
+        """Look at the files without an id once more: what was none, or could not be read, may be a journal now."""
+        without = {path: _read(path, known.version) for path, known in self._known.items() if known.id is None}
+        if without:
+            self._learn({**self._known, **without})
+
+    def _learn(self, known: dict[Path, _Known]) -> None:
+        self._known = known
+        self._paths = {}
+        for path, one in known.items():
+            if one.id is not None:
+                self._paths.setdefault(one.id, []).append(path)
+
+
+def _read(path: Path, version: tuple[int, ...]) -> _Known:
+    try:
+        with closing(connect(path)) as db:
+            return _Known(version, transact(db, "BEGIN", lambda db: read_id(db, path)), None)
+    except (JournalError, sqlite3.Error) as error:
+        harmless = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB or not path.exists()
+        return _Known(version, None, None if harmless else explain(path, error))

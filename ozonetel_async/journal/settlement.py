@@ -66,18 +66,18 @@ _HELD_LIMIT: Final = 32
 
 
 class Settlement(Struct, frozen=True, kw_only=True):
-    """Where one batch stands between its sending and the service's verdict. Made by ``settle`` alone.
+    """Where one batch stands between its sending and the service's last word on it. Made by ``settle`` alone.
 
     Attributes:
         phase: ``"sent"`` (no answer yet), ``"answered"`` (id known), ``"unanswered"`` (id never to be known) or
             ``"settled"``, which is final.
         transaction_id: the batch's id once it is known.
-        result: the verdict; None until settled.
+        result: the callback that settled it; None until then.
         held: callbacks that came before the answer, oldest first; they count for nothing until it is known whose they
             are. With ``resent``, also those of another sending than the one that was answered.
         resent: it was sent more than once, with checkDuplicate. The sending that came first added the rows, and those
-            after it found duplicates: so of several ids' verdicts the one that added most rows is the batch's.
-        overdue: the wait is over and no verdict had come by then. A late one still settles the batch, once.
+            after it found duplicates: so of several ids' results the one that added most rows is the batch's.
+        overdue: the wait is over and no callback had settled it by then. A late one still settles the batch, once.
         repeats: callbacks after the first that said the same; ignored.
         conflicts: callbacks, or answers, that contradict the first or bear a stranger's id; ignored.
     """
@@ -93,17 +93,17 @@ class Settlement(Struct, frozen=True, kw_only=True):
 
     @property
     def lost(self) -> bool:
-        """Whether the wait ended without a verdict."""
+        """Whether the wait ended without a result."""
         return self.overdue and self.result is None
 
 
 def settle(state: Settlement, event: SettlementEvent) -> Settlement:
-    """What becomes of a batch when something happens; never raises, and never changes a verdict but a resent batch's.
+    """What becomes of a batch when something happens; never raises, and never changes a result but a resent batch's.
 
-    Whatever the order in which an answer (or its loss), callbacks and a timeout come, the verdict is the same: of the
+    Whatever the order in which an answer (or its loss), callbacks and a timeout come, the result is the same: of the
     callbacks that bear the batch's id the one that came first, or the first of all when the answer was lost; of a
-    resent batch's, whatever their ids, the one that added most rows. The caller has just now got a verdict when
-    ``result`` was None before and is not None after.
+    resent batch's, whatever their ids, the one that added most rows. The batch has just been settled when ``result``
+    was None before and is not None after.
     """
     return _TABLE[state.phase, type(event)](state, event)
 
@@ -156,7 +156,7 @@ def _accept(state: Settlement, event: SettlementEvent) -> Settlement:
 def _repeat(state: Settlement, event: SettlementEvent) -> Settlement:
     assert isinstance(event, Called)
     assert state.result is not None
-    if _verdict(event.result) == _verdict(state.result):
+    if _said(event.result) == _said(state.result):
         return replace(state, repeats=state.repeats + 1)
     if state.resent and event.result.transaction_id != state.result.transaction_id:
         return replace(state, result=max(state.result, event.result, key=_added))
@@ -185,7 +185,7 @@ def _note_resent(state: Settlement, event: SettlementEvent) -> Settlement:
     return replace(state, resent=True)
 
 
-def _verdict(result: JobResult) -> tuple[object, ...]:
+def _said(result: JobResult) -> tuple[object, ...]:
     # A repeat may bear a freshly signed link and other times; it contradicts only when the outcome differs.
     return result.transaction_id, result.succeeded, result.total, result.processed, result.not_processed
 

@@ -395,7 +395,7 @@ _REFUSALS: Final[dict[Meaning, type[OzonetelError]]] = {
 _HINTS: Final[dict[Meaning, str]] = {
     Meaning.AUTH_MODE: " (the account's admin setting 'API Authentication' does not allow this; see auth=)",
     Meaning.TOKEN: " (another process may have taken a new token, which kills this one)",
-    Meaning.FORBIDDEN: " (no documented text: it may be a firewall that dislikes this one request)",
+    Meaning.FORBIDDEN: " (no documented text: a firewall may have refused this one request)",
 }
 
 

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..callbacks.url_tokens import url_token
 from ..config import ClientConfig
@@ -26,7 +26,7 @@ from ..protocol.endpoints import Endpoint, EndpointName, QueueName, endpoint_tab
 from ..protocol.messages import Meaning
 from ..protocol.replies import Reply, bearer_token, read
 from ..protocol.requests import Params, Request, build, quote_slices
-from .bearer_tokens import TokenHolder
+from .bearer_tokens import LocalTokenStore, TokenHolder
 from .queue import RateQueue, Slot
 from .retry import retry_after_seconds, wait_before_retry
 from .transport import Response, Transport
@@ -46,6 +46,10 @@ STOPS_THE_UPLOAD: Final = (
     RateLimitedError,
 )
 """What every further request of the same kind would meet as well, so that a run of them had better end."""
+
+
+# Attempts after a refused token: one with a new token, or, where the reason is not told, one with the same token first.
+_TOKEN_REPEATS: Final = 2
 
 
 class ApiRequest:
@@ -109,6 +113,20 @@ class ApiRequest:
         return self.on_wire or self.in_doubt
 
 
+class _Attempt(NamedTuple):
+    """How one request ended.
+
+    Attributes:
+        reply: what came back, if anything did.
+        failure: None when the reply is a success.
+        token_refused: whether the bearer token was the reason, or may have been, and another attempt is worth it.
+    """
+
+    reply: Reply | None
+    failure: OzonetelError | None
+    token_refused: bool = False
+
+
 class Dispatcher:
     """Queues, token and transport of one account, for one event loop."""
 
@@ -118,7 +136,7 @@ class Dispatcher:
         self._transport = transport
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
-        self._tokens = TokenHolder(self._fetch_token)
+        self._closing: asyncio.Task[None] | None = None
         self._encoding = asyncio.Lock()
         self.endpoints: Mapping[EndpointName, Endpoint] = endpoint_table(config.dialect)
         names: tuple[QueueName, ...] = ("add", "bulk", "schedule", "dial_status", "token")
@@ -131,6 +149,30 @@ class Dispatcher:
             )
             for name in names
         }
+        self._tokens = TokenHolder(
+            self._fetch_token,
+            LocalTokenStore(lambda: self.queues["token"].next_free_in),
+            limits.token.per,
+            config.retry.connect_attempts,
+        )
+
+    def bind(self) -> asyncio.AbstractEventLoop:
+        """Belong to the running event loop from now on.
+
+        Raises:
+            ConfigurationError: it belongs to another one already, or is closed.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._loop is not None:
+                raise ConfigurationError(
+                    "the client belongs to another event loop: expected every call on the loop on which it was "
+                    "entered or first used; make one client per loop (in pytest: one loop_scope for fixture and test)"
+                )
+            self._loop = loop
+        if self._closed:
+            raise ConfigurationError("the client is closed")
+        return loop
 
     async def call(self, call: ApiRequest) -> Reply:
         """Make one call; repeat it only while it is known not to have been applied.
@@ -141,23 +183,25 @@ class Dispatcher:
         Raises:
             OzonetelError: by meaning; see ``errors``.
         """
-        loop = self._check_loop()
+        loop = self.bind()
         if call.max_wait is not None or type(call.priority) is not int:
             check_queue_options(call.priority, call.max_wait)
         endpoint = self.endpoints[call.endpoint]
         queue = self.queues[endpoint.queue]
         began = loop.time()
+        deadline = None if call.max_wait is None else began + call.max_wait
         failures: dict[type[OzonetelError], int] = {}
         slot: Slot | None = None
         while True:
             slot = await queue.acquire(call.priority, call.max_wait, since=began, after=slot)
-            reply, failure = await self._attempt(call, endpoint, slot)
+            attempt = await self._attempt(call, endpoint, slot, deadline)
+            failure = attempt.failure
             if failure is None:
-                assert reply is not None
-                return reply
+                assert attempt.reply is not None
+                return attempt.reply
             kind = type(failure)
             failures[kind] = failures.get(kind, 0) + 1
-            wait = self._repeat_after(failure, failures[kind], reply)
+            wait = self._repeat_after(attempt, failures[kind])
             if wait is None:
                 raise failure
             if call.not_applied is not None and not call.in_doubt:
@@ -166,18 +210,17 @@ class Dispatcher:
             if wait:
                 await asyncio.sleep(wait)
 
-    def _repeat_after(self, failure: OzonetelError, attempt: int, reply: Reply | None) -> float | None:
-        if isinstance(failure, AuthenticationError) and reply is not None and reply.meaning is Meaning.TOKEN:
-            # The token was refused and dropped; one new one is worth a try (page "Generate Token").
-            return 0.0 if attempt == 1 else None
-        return wait_before_retry(self._config.retry, failure, attempt, random.random())  # noqa: S311 - jitter
+    def _repeat_after(self, attempt: _Attempt, number: int) -> float | None:
+        """Seconds to wait before the next attempt, or None; ``number`` counts those that ended in the same error."""
+        if attempt.token_refused:
+            return 0.0 if number <= _TOKEN_REPEATS else None
+        assert attempt.failure is not None
+        return wait_before_retry(self._config.retry, attempt.failure, number, random.random())  # noqa: S311 - jitter
 
-    async def _attempt(
-        self, call: ApiRequest, endpoint: Endpoint, slot: Slot
-    ) -> tuple[Reply | None, OzonetelError | None]:
+    async def _attempt(self, call: ApiRequest, endpoint: Endpoint, slot: Slot, deadline: float | None) -> _Attempt:
         """One request in one slot; the slot is concluded in every case."""
         try:
-            bearer = await self._tokens.get() if endpoint.bearer and self._config.auth == "token" else None
+            bearer = await self._tokens.get(deadline) if endpoint.bearer and self._config.auth == "token" else None
             if call.payload is None:
                 request = build(endpoint, self._config, call.params, campaign=call.campaign, bearer=bearer)
             else:
@@ -199,11 +242,11 @@ class Dispatcher:
             else:
                 call.sends -= 1
                 slot.unsent()
-            return None, error
+            return _Attempt(None, error)
         except BaseException:
             slot.lost()
             raise
-        return self._conclude(call, endpoint, slot, response, bearer)
+        return await self._conclude(call, endpoint, slot, response, bearer)
 
     async def _build_long(self, call: ApiRequest, endpoint: Endpoint, bearer: str | None) -> Request:
         # Encoding a megabyte takes milliseconds: one piece of one body in a turn of the loop, so that others run too.
@@ -223,57 +266,78 @@ class Dispatcher:
                 quoted="".join(pieces) if pieces else None,
             )
 
-    def _conclude(
+    async def _conclude(
         self, call: ApiRequest, endpoint: Endpoint, slot: Slot, response: Response, bearer: str | None
-    ) -> tuple[Reply, OzonetelError | None]:
+    ) -> _Attempt:
         reply, failure = read(
             endpoint, response.status, response.body, self._secrets(call, bearer), token_used=bearer is not None
         )
         call.on_wire = False
         call.in_doubt = call.in_doubt or (failure is not None and failure.outcome == "unknown")
         if isinstance(failure, RateLimitedError):
-            failure.retry_after = retry_after_seconds(response.retry_after, datetime.now(UTC))
+            failure.retry_after = retry_after_seconds(response.retry_after, response.date, datetime.now(UTC))
             # A server that asks for an hour ends this call; the queue asks again after the longest wait it honours.
             slot.refused(_at_most(failure.retry_after, self._config.retry.max_retry_after))
         else:
             slot.answered()
-        if bearer is not None and reply.meaning is Meaning.TOKEN:
-            self._tokens.drop(bearer)
-        return reply, failure
+        if bearer is None or not isinstance(failure, AuthenticationError):
+            return _Attempt(reply, failure)
+        if reply.meaning is Meaning.TOKEN:
+            await self._tokens.drop(bearer)
+            return _Attempt(reply, failure, token_refused=True)
+        if response.status != 401:
+            return _Attempt(reply, failure)
+        failure = AuthenticationError(
+            f"{failure.message} (HTTP {response.status} to a bearer token, which is not named as the reason; does the "
+            "account's admin setting 'API Authentication' allow tokens?)",
+            endpoint=failure.endpoint,
+            raw=failure.raw,
+        )
+        return _Attempt(reply, failure, token_refused=await self._tokens.doubt(bearer))
 
     def _secrets(self, call: ApiRequest, bearer: str | None) -> tuple[str, ...]:
         callback = url_token(call.params["callBackUrl"]) if "callBackUrl" in call.params else None
         return (*self._config.credentials.forms, *filter(None, (bearer, callback)))
 
-    async def _fetch_token(self) -> str:
-        call = ApiRequest("token", {}, max_wait=self._config.timeouts.total)
-        try:
-            return bearer_token(await self.call(call))
-        except OzonetelError as error:
-            if error.outcome != "unknown":
-                raise
-            # Unknown for the token; for the lead that waits for it, it is certain: nothing was sent.
-            # Without the reply's text, which may hold a token that could not be read.
-            failure = ConnectError(f"no token: {error.message}", endpoint="token")
-        raise failure
+    async def _fetch_token(self, leaving: Callable[[bool], None]) -> str:
+        async def before_send() -> None:
+            leaving(True)
 
-    def _check_loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            if self._loop is not None:
-                raise ConfigurationError("this client belongs to another event loop; make one client per loop")
-            self._loop = loop
-        if self._closed:
-            raise ConfigurationError("the client is closed")
-        return loop
+        async def not_applied() -> None:
+            leaving(False)
+
+        return bearer_token(await self.call(ApiRequest("token", {}, before_send=before_send, not_applied=not_applied)))
 
     async def close(self) -> None:
-        """Turn waiting callers away and close every connection."""
+        """Turn waiting callers away and close every connection.
+
+        A cancellation of the caller goes on once everything is closed.
+        """
         self._closed = True
         for queue in self.queues.values():
             queue.close()
-        await self._tokens.close()
-        await self._transport.close()
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await _finish(self._closing)
+
+    async def _close(self) -> None:
+        try:
+            await self._tokens.close()
+        finally:
+            await self._transport.close()
+
+
+async def _finish(task: asyncio.Task[None]) -> None:
+    """Wait for ``task`` even while the caller is cancelled, as often as that may be; then let that go on."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    await task
 
 
 def check_queue_options(priority: object, max_wait: object) -> None:

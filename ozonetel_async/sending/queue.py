@@ -13,7 +13,9 @@ waiter resumes, so a cancelled grant costs nothing and goes to the next.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -80,7 +82,7 @@ class Slot:
             queue._cool(self, True)
 
     def refused(self, retry_after: float | None = None) -> None:
-        """The server refused the request for its rate just now: the queue pauses and its pace falls.
+        """The server refused the request for its rate just now: the queue pauses, and goes on with care.
 
         Args:
             retry_after: seconds the server asked to wait, checked by the caller; None when it did not say.
@@ -102,6 +104,7 @@ class RateQueue:
         transit_margin: seconds that a request without an answer may still be on its way after its connection was
             closed.
         window: where the tokens live; None keeps them in this process.
+        rng: random numbers in [0, 1) that lengthen pauses after refusals.
     """
 
     def __init__(
@@ -112,11 +115,12 @@ class RateQueue:
         max_waiting: int = 100_000,
         transit_margin: float = 5.0,
         window: Window | None = None,
+        rng: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
         self.limit = limit
         self.max_waiting = max_waiting
-        self._window: Window = window or LocalWindow(limit, transit_margin)
+        self._window: Window = window or LocalWindow(limit, transit_margin, name, rng)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._granted = 0

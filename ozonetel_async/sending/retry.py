@@ -38,10 +38,16 @@ def wait_before_retry(policy: RetryPolicy, failure: OzonetelError, attempt: int,
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?").fullmatch
 
 
-def retry_after_seconds(header: str | None, now: datetime) -> float | None:
+def retry_after_seconds(header: str | None, date: str | None, now: datetime) -> float | None:
     """Read a ``Retry-After`` header (RFC 9110, 10.2.3): seconds or an HTTP date.
 
-    Returns None for a missing or unreadable value, 0 for one in the past.
+    Args:
+        header: the header's value.
+        date: the ``Date`` header of the same answer: what a date is relative to, whatever the clock here shows.
+        now: what it is relative to where there is no ``Date`` that can be read.
+
+    Returns:
+        Seconds to wait; None for a missing or unreadable value, 0 for a date in the past.
     """
     if header is None:
         return None
@@ -49,11 +55,16 @@ def retry_after_seconds(header: str | None, now: datetime) -> float | None:
     if _NUMBER(text):
         seconds = float(text)
     else:
-        try:
-            moment = parsedate_to_datetime(text)
-        except (ValueError, TypeError, IndexError, OverflowError):
+        moment = _http_date(text)
+        if moment is None:
             return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        seconds = (moment - now).total_seconds()
+        seconds = (moment - (_http_date(date or "") or now)).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

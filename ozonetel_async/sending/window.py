@@ -7,6 +7,7 @@ caller concerns the queue alone. ``LocalWindow`` holds the tokens of one process
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from heapq import heappop, heappush, nsmallest
 from math import inf
@@ -99,15 +100,19 @@ class LocalWindow:
         limit: requests per window, the window's seconds, and the burst.
         transit_margin: seconds that a request without an answer may still be on its way after its connection was
             closed.
+        name: the queue's, for the log.
+        rng: random numbers in [0, 1) that lengthen pauses after refusals.
     """
 
-    __slots__ = ("_cooling", "_free", "_limit", "_margin", "_pace", "_turn")
+    __slots__ = ("_cooling", "_free", "_margin", "_pace", "_requests", "_turn")
 
-    def __init__(self, limit: RateLimit, transit_margin: float) -> None:
-        self._limit = limit
+    def __init__(
+        self, limit: RateLimit, transit_margin: float, name: str, rng: Callable[[], float] = random.random
+    ) -> None:
+        self._requests = limit.requests
         self._turn = limit.per + GUARD
         self._margin = transit_margin
-        self._pace = Pace(limit)
+        self._pace = Pace(name, limit, rng)
         self._free = limit.requests  # matured tokens, those of granted callers that have not taken them included
         self._cooling: list[float] = []  # heap of the loop times at which tokens come back
 
@@ -134,20 +139,19 @@ class LocalWindow:
 
     def room(self, now: float, granted: int, wanted: int) -> int:
         """How many of ``wanted`` further requests may start now; zero or less when none."""
-        pace = self._pace
-        free = self.free(now)
-        if now < pace.resume_at:
-            return 0
-        if pace.share < 1.0:
-            pace.recover(now)
-        room = min(free - pace.withheld - granted, wanted)
-        return room if room < 1 or pace.spacing is None else pace.allowed(room, granted)
+        room = self.free(now) - granted
+        if room > wanted:
+            room = wanted
+        return self._pace.allowed(now, room, granted, self._in_flight) if room > 0 else 0
+
+    @property
+    def _in_flight(self) -> int:
+        return self._requests - self._free - len(self._cooling)
 
     def take(self, now: float) -> str:
         """Take a token; they are all alike here."""
         self._free -= 1
-        if self._pace.spacing is not None:
-            self._pace.start()
+        self._pace.start(now)
         return ""
 
     def good_until(self, token: str) -> float:
@@ -156,7 +160,11 @@ class LocalWindow:
 
     def cool(self, token: str, started: float, now: float, lost: bool) -> None:
         """The token comes back ``limit.per`` from now, and the transit margin later when no answer came."""
-        heappush(self._cooling, now + self._turn + self._margin if lost else now + self._turn)
+        if lost:
+            now += self._margin
+        else:
+            self._pace.accept(now, started)
+        heappush(self._cooling, now + self._turn)
 
     def give_back(self, token: str) -> None:
         """The token comes back at once."""
@@ -165,18 +173,17 @@ class LocalWindow:
     def refuse(self, token: str, started: float, now: float, retry_after: float | None) -> None:
         """Pause and go slower."""
         self._pace.refuse(now, started, retry_after)
-        self.cool(token, started, now, False)
+        heappush(self._cooling, now + self._turn)
 
     def next_moment(self, now: float, granted: int) -> float:
         """The moment at which a further request may start, infinite while an answer decides."""
-        if now < self._pace.resume_at:
-            return self._pace.resume_at
-        short = granted + self._pace.withheld - self._free
-        if short < 0:
-            return now + self._pace.delay(granted)
-        if short < len(self._cooling):
-            return nsmallest(short + 1, self._cooling)[-1] if short else self._cooling[0]
-        return inf
+        short = granted - self._free
+        if short >= len(self._cooling):
+            return inf
+        moment = self._pace.soonest(now, granted, self._in_flight)
+        if short >= 0:
+            moment = max(moment, nsmallest(short + 1, self._cooling)[-1] if short else self._cooling[0])
+        return moment
 
     def earliest(self, now: float, granted: int, ahead: int) -> float:
         """The moment at which a request with ``ahead`` others in front may start at best.
@@ -184,15 +191,14 @@ class LocalWindow:
         Each token goes round in a window plus the guard; tokens that come back later than the next round of the
         first are taken as coming with it, which can only make the result earlier.
         """
-        limit, turn = self._limit, self._turn
+        requests, turn = self._requests, self._turn
         free = self.free(now)
-        soonest = min(self.next_moment(now, granted), now + turn)
         back = [now] * (free - granted) + sorted(self._cooling)
-        back += [now + turn] * (limit.requests - len(back))
-        rounds, index = divmod(ahead, limit.requests)
+        back += [now + turn] * (requests - len(back))
+        rounds, index = divmod(ahead, requests)
         first = max(back[0], self._pace.resume_at)
         token = min(max(back[index], first), first + turn) + rounds * turn
-        return max(soonest, token, now + self._pace.least(ahead + granted))
+        return max(token, self._pace.earliest(now, ahead + granted))
 
     def close(self) -> None:
         """Nothing to let go of."""

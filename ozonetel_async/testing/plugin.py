@@ -1,15 +1,16 @@
 """pytest fixtures: a simulator, and a client connected to it.
 
 The plugin is loaded by its entry point in every test run of every environment that has this library, so it imports
-nothing of weight before a fixture is asked for. The fixtures run on pytest-asyncio, in strict or auto mode; without
-it they are plain fixtures that say what is missing.
+nothing of weight before a fixture is asked for. The fixtures run on pytest-asyncio, in strict or auto mode, on the
+event loop of the test that asks for them, whatever its ``loop_scope``; without pytest-asyncio they say what is missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -19,20 +20,48 @@ if TYPE_CHECKING:
 
 __all__ = ["ozonetel_client", "ozonetel_simulator"]
 
+_LOOP_SCOPES: Final = ("function", "class", "module", "package", "session")
 
-def _async_fixture(function: Callable[..., Any]) -> Any:
+
+def _loop_scope(request: pytest.FixtureRequest) -> str:
+    """The loop scope of the test, as pytest-asyncio chooses it."""
+    marker = request.node.get_closest_marker("asyncio")
+    chosen = marker.kwargs.get("loop_scope") if marker else None
+    if chosen is None:
+        try:
+            chosen = request.config.getini("asyncio_default_test_loop_scope")
+        except ValueError:  # a version of pytest-asyncio without that setting
+            chosen = None
+    return chosen or "function"
+
+
+def _on_the_tests_loop(function: Callable[..., Any]) -> Any:
+    """A fixture of ``function``'s name that runs it on the event loop of the test.
+
+    pytest-asyncio ties an async fixture to one loop scope when it is defined; so there is one for each.
+    """
+    name = function.__name__
     if find_spec("pytest_asyncio") is None:
 
         def missing() -> None:
-            pytest.fail(f"the fixture {function.__name__} needs pytest-asyncio: pip install pytest-asyncio")
+            pytest.fail(f"the fixture {name} needs pytest-asyncio: pip install pytest-asyncio")
 
-        return pytest.fixture(name=function.__name__)(missing)
+        return pytest.fixture(name=name)(missing)
     import pytest_asyncio
 
-    return pytest_asyncio.fixture(function)
+    for scope in _LOOP_SCOPES:
+        # A function each: pytest-asyncio writes the scope on it.
+        copied = FunctionType(function.__code__, globals(), f"_{name}_{scope}")
+        globals()[copied.__name__] = pytest_asyncio.fixture(copied, loop_scope=scope)
+
+    def choose(request: pytest.FixtureRequest) -> object:
+        return request.getfixturevalue(f"_{name}_{_loop_scope(request)}")
+
+    choose.__doc__ = function.__doc__
+    return pytest.fixture(name=name)(choose)
 
 
-@_async_fixture
+@_on_the_tests_loop
 async def ozonetel_simulator() -> AsyncIterator[Simulator]:
     """A running ``Simulator`` with its defaults and a rate window of one second."""
     from ozonetel_async.testing import Simulator
@@ -41,7 +70,7 @@ async def ozonetel_simulator() -> AsyncIterator[Simulator]:
         yield simulator
 
 
-@_async_fixture
+@_on_the_tests_loop
 async def ozonetel_client(ozonetel_simulator: Simulator) -> AsyncIterator[OzonetelClient]:
     """An ``OzonetelClient`` of the simulator's account, its limits scaled to the simulator's window."""
     from ozonetel_async import Limits, OzonetelClient, RateLimit

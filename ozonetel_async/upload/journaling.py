@@ -10,7 +10,7 @@ from functools import partial
 from os import PathLike
 from typing import Final, Literal
 
-from ..callbacks.url_tokens import add_token, new_token
+from ..callbacks.url_tokens import add_token
 from ..config import ClientConfig
 from ..errors import JournalError, Outcome
 from ..journal.journal import Header, Journal, JournaledBatch
@@ -28,16 +28,15 @@ class UploadJournal:
 
     Args:
         journal: open, and held by this upload.
-        entries: its batches when the upload began: an unbroken row from the first batch on.
+        batches: its batches when the upload began: an unbroken row from the first batch on.
         callback_url: public URL under which callbacks arrive, or None.
     """
 
-    def __init__(self, journal: Journal, entries: list[JournaledBatch], callback_url: str | None) -> None:
+    def __init__(self, journal: Journal, batches: list[JournaledBatch], callback_url: str | None) -> None:
         self.journal = journal
         self._callback_url = callback_url
-        self._expected = deque(entries)
+        self._expected = deque(batches)
         self._invalid: list[int] = []
-        self._marked: set[int] = set()  # batches written as sent before their turn to be sent had come
         self.matched: deque[JournaledBatch] = deque()
         """Journaled batches that this run's input has produced again."""
 
@@ -48,7 +47,7 @@ class UploadJournal:
 
     def may_be_applied(self, batch: Batch) -> bool:
         """Whether an earlier run may have got through with a batch that the input has yet to produce again."""
-        return any(entry.index == batch.index and entry.state not in _NOT_APPLIED for entry in self._expected)
+        return any(one.index == batch.index and one.state not in _NOT_APPLIED for one in self._expected)
 
     def note_invalid(self, row: int) -> None:
         """Note an invalid row; it goes into the record of the batch that accounts for it."""
@@ -60,15 +59,15 @@ class UploadJournal:
         Raises:
             JournalError: the input has changed.
         """
-        entry = self._expected.popleft()
-        if not entry.matches(batch):
+        journaled = self._expected.popleft()
+        if not journaled.matches(batch):
             raise JournalError(
                 f"journal {self.journal.path.name}: the input has changed in rows {batch.last_row - batch.read + 1} to "
-                f"{max(batch.last_row, entry.last_row)}, which are journaled already; nothing was sent. "
+                f"{max(batch.last_row, journaled.last_row)}, which are journaled already; nothing was sent. "
                 "Give it the same input, or begin a new journal"
             )
         self._take_invalid(batch)
-        self.matched.append(entry)
+        self.matched.append(journaled)
 
     def check_complete(self) -> None:
         """Raise ``JournalError`` when the input ended before all that is journaled."""
@@ -78,31 +77,20 @@ class UploadJournal:
                 "which is journaled already; nothing was sent. Give it the same input, or begin a new journal"
             )
 
-    async def prepare(self, batch: Batch, call: ApiRequest, *, at_once: bool) -> None:
+    async def prepare(self, batch: Batch, call: ApiRequest) -> None:
         """Write a new batch ahead or fetch a journaled one; give ``call`` its callback URL, have it note its sends.
 
         New batches must come in their order.
-
-        Args:
-            at_once: whether a new batch can be sent right away; then one write does for "planned" and "sent".
         """
-        index = batch.index
-        token = None if self._callback_url is None else new_token()
         if batch.payload:
-            self._marked.update([index] if at_once else [])
-            await self.journal.plan(batch, self._take_invalid(batch), token, sent=at_once)
+            await self.journal.plan(batch, self._take_invalid(batch))
         else:
-            call.payload, token = await self.journal.body(index, token)
-        if token is not None and self._callback_url is not None:
+            call.payload = await self.journal.body(batch.index)
+        if self._callback_url is not None:
+            token = await self.journal.callback_token(batch.index)
             call.params = {**call.params, "callBackUrl": add_token(self._callback_url, token)}
-        call.before_send = partial(self._mark_sent, index)
-        call.not_applied = partial(self.journal.mark, index, "pending")
-
-    async def _mark_sent(self, index: int) -> None:
-        if index in self._marked:
-            self._marked.remove(index)
-        else:
-            await self.journal.mark(index, "sent")
+        call.before_send = partial(self.journal.mark, batch.index, "sent", callback=self._callback_url is not None)
+        call.not_applied = partial(self.journal.mark, batch.index, "pending")
 
     async def conclude(self, batch: Batch, outcome: Outcome | Literal["accepted"], text: str) -> None:
         """Write down a batch's fate, with its transaction id when accepted, else with the error's text."""
@@ -135,7 +123,7 @@ async def open_upload_journal(
     journal = await Journal.open(path, header)
     try:
         checked_at = _moment(journal, (await journal.header()).checked_at)
-        yield UploadJournal(journal, await journal.entries(), callback_url), checked_at
+        yield UploadJournal(journal, await journal.batches(), callback_url), checked_at
     finally:
         await journal.close()
 

@@ -301,7 +301,7 @@ class Upload:
         self._calls[task] = call
         try:
             if self._journal is not None:
-                await self._journal.prepare(batch, call, at_once=self._may_go_at_once())
+                await self._journal.prepare(batch, call)
             reply = await self._deliver(call)
         except asyncio.CancelledError:
             outcome: Outcome = "unknown" if call.may_be_applied else "not_sent"
@@ -321,11 +321,6 @@ class Upload:
             await self._conclude(batch, "accepted", transaction_id=ticket)
         finally:
             self.report.requests += call.sends
-
-    def _may_go_at_once(self) -> bool:
-        """Whether every call of this upload that is not on the wire yet, the newest one too, would find a free slot."""
-        waiting = sum(call is not None and not call.on_wire for call in self._calls.values())
-        return not self._queue.waiting and waiting <= self._queue.free
 
     async def _conclude(
         self, batch: Batch, outcome: BatchOutcome, *, transaction_id: str | None = None, error: str | None = None

@@ -564,17 +564,16 @@ async def test_each_batch_of_an_upload_settles_once(
     if fault is not None:
         sim.inject("bulk", fault, times=1, after=1)
     path = tmp_path / "diwali.journal"
-    async with JournalFolder(tmp_path) as folder:
-        base = await serve(CallbackReceiver(folder))
-        missing = 1 if chaos in ("hostile", "hostile form", "lost") else 0
-        patience = 0.3 if missing else 20.0
-        await client.upload("Diwali", ROWS, journal=path, callback_url=base, callback_timeout=patience)
-        await sim.settle()
-        journal = await Journal.attach(path)
-        assert await journal.unsettled() == missing
-        await journal.give_up_waiting()
-        entries = await journal.entries()
-        await journal.close()
+    base = await serve(CallbackReceiver(JournalFolder(tmp_path)))
+    missing = 1 if chaos in ("hostile", "hostile form", "lost") else 0
+    patience = 0.3 if missing else 20.0
+    await client.upload("Diwali", ROWS, journal=path, callback_url=base, callback_timeout=patience)
+    await sim.settle()
+    journal = await Journal.attach(path)
+    assert await journal.unsettled() == missing
+    await journal.give_up_waiting()
+    entries = await journal.batches()
+    await journal.close()
     # The fault strikes the second request to arrive, which may be any of the batches.
     assert sum(entry.settlement.lost for entry in entries) == missing
     for entry in entries:

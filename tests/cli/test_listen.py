@@ -18,7 +18,7 @@ from ozonetel_async.cli.screen import Exit
 
 from .test_main import process
 
-TOKEN = "ozcb_00000000000000000000000000000000"
+TOKEN = "ozcb_0000000000000000000000000000000000000000"
 PHONE = "919812345678"
 MALFORMED = {
     "line too long": f"GET /{TOKEN}?data={PHONE}{'a' * 9_000} HTTP/1.1\r\nHost: x\r\n\r\n",

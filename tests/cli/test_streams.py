@@ -22,7 +22,7 @@ from ozonetel_async.journal.journal import Journal
 from ozonetel_async.testing import Fault, Simulator
 
 from .test_main import leads_file, process, serving, wait_until
-from .test_upload import TOKEN, make_journal
+from .test_upload import make_journal
 
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 Output = pytest.CaptureFixture[str]
@@ -185,10 +185,10 @@ def test_an_interrupted_export_prints_one_object(simulator: Simulator, tmp_path:
 
 
 async def make_journal_with_a_list(link: str) -> None:
-    await make_journal("x.journal", host="https://elsewhere.example", token=TOKEN)
+    token = await make_journal("x.journal", host="https://elsewhere.example")
     journal = await Journal.attach("x.journal")
     await journal.accepted(0, "1")
-    assert await journal.deliver(TOKEN, JobResult("1", True, 1, 0, 1, failed_file=SecretUrl(link)))
+    assert await journal.deliver(token, JobResult("1", True, 1, 0, 1, failed_file=SecretUrl(link)))
     await journal.close()
 
 

@@ -116,8 +116,7 @@ async def test_a_reply_through_the_client(replies: aioresponses, path: Path) -> 
             check_error(caught.value, endpoint, path)
         else:
             check_receipt(await CALLS[endpoint](client), endpoint, meaning)
-    # A refused token is fetched anew and tried again; without tokens that is one more attempt with the same key.
-    assert sum(map(len, replies.requests.values())) == (2 if meaning == "token" else 1)
+    assert sum(map(len, replies.requests.values())) == 1
 
 
 @samples("schedule", "legacy_schedule")

@@ -16,7 +16,6 @@ from aiohttp import web
 from ozonetel_async import ConfigurationError, JournalError, OzonetelClient
 from ozonetel_async.callbacks.receiver import CallbackReceiver
 from ozonetel_async.callbacks.results import ExportResult, JobResult, SecretUrl
-from ozonetel_async.callbacks.url_tokens import new_token
 from ozonetel_async.downloads.links import LinkPolicy
 from ozonetel_async.errors import DownloadError
 from ozonetel_async.failed_rows.collect import CollectReport, Fetch, collect_failed_rows
@@ -97,7 +96,7 @@ class Upload:
     async def states(self) -> list[str | None]:
         journal = await Journal.attach(self.path)
         try:
-            return [entry.failed_file for entry in await journal.entries()]
+            return [entry.failed_file for entry in await journal.batches()]
         finally:
             await journal.close()
 
@@ -177,7 +176,7 @@ async def test_an_expired_link_is_a_state_and_the_counts_stay(simulate: Callable
     assert await upload.states() == ["expired", "expired"]
     assert list(failed_leads(upload.path)) == []
     journal = await Journal.attach(upload.path)
-    results = [entry.settlement.result for entry in await journal.entries()]
+    results = [entry.settlement.result for entry in await journal.batches()]
     await journal.close()
     assert [result and (result.processed, result.not_processed) for result in results] == [(499, 1), (199, 1)]
 
@@ -239,13 +238,18 @@ async def journal_of(path: Path, results: Sequence[JobResult | None], *, batch_r
         first, last = index * batch_rows + 1, (index + 1) * batch_rows
         data = [[phone(number), f"Lead {number}"] for number in range(first, last + 1)]
         payload = json.dumps({"map": COLUMNS, "data": data}).encode()
-        token = new_token()
-        await journal.plan(Batch(index, first, last, batch_rows, batch_rows, 0, payload), [], token)
-        await journal.mark(index, "sent")
+        await journal.plan(Batch(index, first, last, batch_rows, batch_rows, 0, payload), [])
+        await journal.mark(index, "sent", callback=True)
         await journal.accepted(index, f"id-{index}")
         if result is not None:
-            assert await journal.deliver(token, result)
+            assert await journal.deliver(await journal.callback_token(index), result)
     return journal
+
+
+def change(path: Path, statement: str, value: object) -> None:
+    """Change a journal behind the library's back."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(statement, (value,))
 
 
 def job(index: int, *, link: SecretUrl | None = LINK, failed: int | None = 1) -> JobResult:
@@ -285,7 +289,7 @@ async def test_which_batches_have_a_list_to_fetch(tmp_path: Path, result: JobRes
     journal = await journal_of(tmp_path / "x.journal", [result])
     report = await collect_failed_rows(journal, fetch=giving(ONE))
     assert report == CollectReport({} if state is None else {state: 1}, int(state in ("done", "failed")), 0)
-    (entry,) = await journal.entries()
+    (entry,) = await journal.batches()
     assert (entry.failed_file or "").partition(":")[0] == (state or "")
     await journal.close()
 
@@ -311,7 +315,7 @@ async def test_a_list_that_cannot_be_had_is_a_state_and_leaves_nothing_behind(
     journal = await journal_of(path, [job(0)])
     report = await collect_failed_rows(journal, fetch=giving(*chunks))
     assert report == CollectReport({state.partition(":")[0]: 1}, 0, 0)
-    (entry,) = await journal.entries()
+    (entry,) = await journal.batches()
     assert entry.failed_file == state
     assert list(failed_leads(path)) == []
     again = await collect_failed_rows(journal, fetch=giving(ONE))
@@ -328,7 +332,7 @@ async def test_a_list_without_the_rows_that_were_counted_is_fetched_again(tmp_pa
     path = tmp_path / "x.journal"
     journal = await journal_of(path, [job(0)])
     assert await collect_failed_rows(journal, fetch=giving(body)) == CollectReport({"failed": 1}, 0, 0)
-    (entry,) = await journal.entries()
+    (entry,) = await journal.batches()
     assert entry.failed_file == "failed: the list has 0 of the 1 rows that the service did not add"
     assert await collect_failed_rows(journal, fetch=giving(ONE)) == CollectReport({"done": 1}, 1, 0)
     await journal.close()
@@ -354,7 +358,7 @@ async def test_rows_found_are_kept_and_not_doubled_when_a_list_is_fetched_again(
     assert await collect_failed_rows(journal, fetch=giving(listing(2))) == CollectReport({"failed": 1}, 1, 0)
     assert [lead.row for lead in failed_leads(path)] == [2]
     await collect_failed_rows(journal, fetch=giving(then))
-    (entry,) = await journal.entries()
+    (entry,) = await journal.batches()
     await journal.close()
     assert entry.failed_file == state
     assert [lead.row for lead in failed_leads(path)] == found
@@ -400,7 +404,7 @@ async def test_cancelling_stops_all_downloads_and_keeps_what_is_stored(no_tasks_
     async def fetch(link: SecretUrl, policy: LinkPolicy) -> AsyncGenerator[bytes]:
         nonlocal closed
         try:
-            if [entry.failed_file for entry in await journal.entries()].count("done"):
+            if [entry.failed_file for entry in await journal.batches()].count("done"):
                 stuck.set()
                 await asyncio.Event().wait()
             yield ONE
@@ -413,7 +417,7 @@ async def test_cancelling_stops_all_downloads_and_keeps_what_is_stored(no_tasks_
     with pytest.raises(asyncio.CancelledError):
         await task
     assert closed == 2
-    assert [entry.failed_file for entry in await journal.entries()] == ["done", None, None]
+    assert [entry.failed_file for entry in await journal.batches()] == ["done", None, None]
     assert (await collect_failed_rows(journal, fetch=giving(ONE))).batches == {"done": 2}
     await journal.close()
 
@@ -421,7 +425,7 @@ async def test_cancelling_stops_all_downloads_and_keeps_what_is_stored(no_tasks_
 async def test_an_error_of_the_journal_is_raised_as_it_is(no_tasks_left: None, tmp_path: Path) -> None:
     path = tmp_path / "x.journal"
     journal = await journal_of(path, [job(index) for index in range(3)])
-    await journal.run(lambda db: db.execute("UPDATE bodies SET body = ? WHERE id = 1", (b"{}",)).close())
+    change(journal.path, "UPDATE bodies SET body = ? WHERE id = 1", b"{}")
     with pytest.raises(JournalError, match="batch 1"):
         await collect_failed_rows(journal, fetch=giving(ONE))
     await journal.close()
@@ -431,7 +435,7 @@ async def test_an_error_of_the_journal_is_raised_as_it_is(no_tasks_left: None, t
 
 async def test_a_download_that_hangs_does_not_hold_up_an_error(no_tasks_left: None, tmp_path: Path) -> None:
     journal = await journal_of(tmp_path / "x.journal", [job(0), job(1)])
-    await journal.run(lambda db: db.execute("UPDATE bodies SET body = ? WHERE id = 1", (b"{}",)).close())
+    change(journal.path, "UPDATE bodies SET body = ? WHERE id = 1", b"{}")
 
     async def fetch(link: SecretUrl, policy: LinkPolicy) -> AsyncGenerator[bytes]:
         await asyncio.Event().wait()
@@ -462,7 +466,7 @@ async def test_two_collectors_at_a_time_store_each_row_once(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "change",
+    "statement",
     [
         ("UPDATE bodies SET body = ?", b'{"map":["Name"],"data":[["a"],["b"],["c"]]}'),
         ("UPDATE bodies SET body = ?", b'{"map":["PhoneNumber"],"data":[["1"],["2"]]}'),
@@ -473,12 +477,12 @@ async def test_two_collectors_at_a_time_store_each_row_once(tmp_path: Path) -> N
         ("UPDATE batches SET read = ?", 4),
     ],
 )
-async def test_a_batch_that_contradicts_itself_gives_no_row_numbers(tmp_path: Path, change: tuple[str, Any]) -> None:
+async def test_a_batch_that_contradicts_itself_gives_no_row_numbers(tmp_path: Path, statement: tuple[str, Any]) -> None:
     path = tmp_path / "x.journal"
     journal = await journal_of(path, [job(0)])
     await collect_failed_rows(journal, fetch=giving(ONE))
-    await journal.run(lambda db: db.execute(change[0], (change[1],)).close())
     await journal.close()
+    change(path, *statement)
     with pytest.raises(JournalError, match="damaged"):
         list(failed_leads(path))
 

@@ -7,15 +7,16 @@ import json
 import os
 import shutil
 import sqlite3
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ozonetel_async import ConfigurationError, JournalError
 from ozonetel_async.callbacks.results import JobResult
-from ozonetel_async.callbacks.url_tokens import new_token
+from ozonetel_async.callbacks.url_tokens import batch_token, new_secret, new_token
 from ozonetel_async.journal.folder import JournalFolder
 from ozonetel_async.journal.journal import Header, Journal, JournaledBatch
 from ozonetel_async.rows.batches import Batch
@@ -35,27 +36,65 @@ def result(transaction_id: str) -> JobResult:
     return JobResult(transaction_id, True, 1, 1, 0)
 
 
-async def begin(path: Path, tokens: Sequence[str]) -> Journal:
-    """A journal with one accepted batch per token, held as by an upload that is under way."""
+async def begin(path: Path, batches: int = 1) -> tuple[Journal, list[str]]:
+    """A journal with accepted batches, held as by an upload that is under way; and their tokens."""
     journal = await Journal.open(path, header())
-    for index, token in enumerate(tokens):
+    for index in range(batches):
         payload = json.dumps({"map": ["PhoneNumber"], "data": [[f"98123{index:05}"]]}).encode()
-        await journal.plan(Batch(index, index + 1, index + 1, 1, 1, 0, payload), [], token)
-        await journal.mark(index, "sent")
+        await journal.plan(Batch(index, index + 1, index + 1, 1, 1, 0, payload), [])
+        await journal.mark(index, "sent", callback=True)
         await journal.accepted(index, f"{path.stem}-{index}")
-    return journal
+    return journal, [await journal.callback_token(index) for index in range(batches)]
 
 
-async def entries(path: Path) -> list[JournaledBatch]:
+async def make(path: Path) -> str:
+    """A journal of an upload that is over, with one batch; its token."""
+    journal, (token,) = await begin(path)
+    await journal.close()
+    return token
+
+
+async def batches(path: Path) -> list[JournaledBatch]:
     journal = await Journal.attach(path)
     try:
-        return await journal.entries()
+        return await journal.batches()
     finally:
         await journal.close()
 
 
-def threads() -> int:
-    return sum(thread.name.startswith("journal ") for thread in threading.enumerate())
+def copies(path: Path, count: int) -> list[str]:
+    """Journals of other uploads, beside ``path``, which is one; their tokens."""
+    tokens = []
+    for number in range(count):
+        copy = path.with_name(f"{number}.journal")
+        shutil.copy(path, copy)
+        secret = new_secret()
+        with closing(sqlite3.connect(copy)) as db:
+            db.execute("PRAGMA journal_mode = TRUNCATE")
+            db.execute("PRAGMA synchronous = OFF")
+            db.execute("UPDATE header SET secret = ?", (secret,))
+            db.commit()
+        tokens.append(batch_token(secret, 0))
+    return tokens
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the databases opened from now on."""
+    names: list[str] = []
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+
+    def counting(name: str | Path, **options: Any) -> sqlite3.Connection:
+        names.append(Path(str(name).partition("?")[0]).name)
+        return connect(name, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", counting)
+    return names
+
+
+def settle_dates(folder: Path) -> None:
+    """Make a folder one that has not changed for a while."""
+    os.utime(folder, (1_700_000_000, 1_700_000_000))
 
 
 def replace_journal(path: Path, by: Path) -> None:
@@ -65,132 +104,176 @@ def replace_journal(path: Path, by: Path) -> None:
 
 
 async def test_each_callback_goes_into_its_own_journal_while_the_uploads_run(tmp_path: Path) -> None:
-    tokens = {name: [new_token() for _ in range(3)] for name in ("a", "b", "c")}
-    uploads = [await begin(tmp_path / f"{name}.journal", own) for name, own in tokens.items()]
-    async with JournalFolder(tmp_path) as folder:
-        for name, own in tokens.items():
-            for index in (2, 0, 1):
-                assert await folder.deliver(own[index], result(f"{name}-{index}"))
-        assert not await folder.deliver(new_token(), result("a-0"))
-        assert not await folder.deliver("", result("a-0"))
-        assert not await folder.deliver("\ud800", result("a-0"))
-    for upload in uploads:
+    uploads = {name: await begin(tmp_path / f"{name}.journal", 3) for name in ("a", "b", "c")}
+    folder = JournalFolder(tmp_path)
+    for name, (_, tokens) in uploads.items():
+        for index in (2, 0, 1):
+            assert await folder.deliver(tokens[index], result(f"{name}-{index}"))
+    for stranger in (new_token(), "", "ozcb_", "\ud800"):
+        assert not await folder.deliver(stranger, result("a-0"))
+    for upload, _ in uploads.values():
         assert await upload.unsettled() == 0
-        assert [entry.settlement.conflicts for entry in await upload.entries()] == [0, 0, 0]
+        assert [batch.settlement.conflicts for batch in await upload.batches()] == [0, 0, 0]
         await upload.close()
 
 
 async def test_a_journal_that_is_begun_later_is_found(tmp_path: Path) -> None:
-    async with JournalFolder(tmp_path) as folder:
-        token = new_token()
-        assert not await folder.deliver(token, result("late-0"))
-        upload = await begin(tmp_path / "late.journal", [token])
-        assert await folder.deliver(token, result("late-0"))
-        assert await folder.deliver(token, result("late-0"))
-        await upload.close()
-        # The upload is over; its callbacks may still come.
-        assert await folder.deliver(token, result("late-0"))
-    (entry,) = await entries(tmp_path / "late.journal")
-    assert entry.settlement.repeats == 2
+    folder = JournalFolder(tmp_path)
+    assert not await folder.deliver(new_token(), result("late-0"))
+    upload, (token,) = await begin(tmp_path / "late.journal")
+    assert await folder.deliver(token, result("late-0"))
+    assert await folder.deliver(token, result("late-0"))
+    await upload.close()
+    # The upload is over; its callbacks may still come.
+    assert await folder.deliver(token, result("late-0"))
+    (batch,) = await batches(tmp_path / "late.journal")
+    assert batch.settlement.repeats == 2
+
+
+async def test_a_journal_that_was_seen_before_it_was_begun_is_found(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    token = await make(elsewhere / "x.journal")
+    (tmp_path / "x.journal").touch()
+    folder = JournalFolder(tmp_path)
+    settle_dates(tmp_path)
+    assert not await folder.deliver(token, result("x-0"))
+    (tmp_path / "x.journal").write_bytes((elsewhere / "x.journal").read_bytes())
+    settle_dates(tmp_path)  # the folder has not changed, only the file
+    assert await folder.deliver(token, result("x-0"))
 
 
 async def test_a_journal_put_in_the_place_of_another_is_its_own(tmp_path: Path) -> None:
     path = tmp_path / "x.journal"
-    old, new = new_token(), new_token()
-    await (await begin(path, [old])).close()
-    async with JournalFolder(tmp_path) as folder:
-        assert await folder.deliver(old, result("x-0"))
-        other = tmp_path / "other"
-        other.mkdir()
-        await (await begin(other / "x.journal", [new])).close()
-        replace_journal(path, other / "x.journal")
-        assert await folder.deliver(new, result("x-0"))
-    (entry,) = await entries(path)
-    assert entry.settlement.result is not None
-
-
-async def test_few_journals_are_open_at_a_time_and_none_at_the_end(tmp_path: Path) -> None:
-    before = threads()
-    tokens = [new_token() for _ in range(6)]
-    for number, token in enumerate(tokens):
-        await (await begin(tmp_path / f"{number}.journal", [token])).close()
-    async with JournalFolder(tmp_path, max_open=2) as folder:
-        for number in (0, 1, 2, 3, 4, 5, 0, 5, 1):
-            assert await folder.deliver(tokens[number], result(f"{number}-0"))
-            assert 1 <= threads() - before <= 2
-        # More at a time than may stay open: all get through, and the number falls again.
-        many = [folder.deliver(token, result(f"{number}-0")) for number, token in enumerate(tokens)]
-        assert await asyncio.gather(*many) == [True] * 6
-        assert await folder.deliver(tokens[0], result("0-0"))
-        assert threads() - before <= 2
-    assert threads() == before
-    assert not await asyncio.to_thread(lambda: list(tmp_path.glob("*-lock-journal")))
-
-
-async def test_a_closed_folder_stores_nothing(tmp_path: Path) -> None:
-    token = new_token()
-    await (await begin(tmp_path / "x.journal", [token])).close()
+    old = await make(path)
     folder = JournalFolder(tmp_path)
-    assert await folder.deliver(token, result("x-0"))
-    await folder.close()
-    await folder.close()
-    with pytest.raises(JournalError, match="closed"):
-        await folder.deliver(token, result("x-0"))
+    assert await folder.deliver(old, result("x-0"))
+    other = tmp_path / "other"
+    other.mkdir()
+    new = await make(other / "x.journal")
+    replace_journal(path, other / "x.journal")
+    assert await folder.deliver(new, result("x-0"))
+    (batch,) = await batches(path)
+    assert batch.settlement.result is not None
+    assert not await folder.deliver(old, result("x-0"))
+
+
+async def test_a_journal_begun_anew_under_its_old_name_is_another(tmp_path: Path) -> None:
+    """A file system may give the new file the number of the old one."""
+    path = tmp_path / "x.journal"
+    folder = JournalFolder(tmp_path)
+    tokens = []
+    for _ in range(4):
+        tokens.append(await make(path))
+        assert [await folder.deliver(token, result("x-0")) for token in tokens] == [False] * (len(tokens) - 1) + [True]
+        path.unlink()
+
+
+async def test_a_journal_and_its_copy_both_get_the_callback(tmp_path: Path) -> None:
+    token = await make(tmp_path / "x.journal")
+    shutil.copy(tmp_path / "x.journal", tmp_path / "y.journal")
+    assert await JournalFolder(tmp_path).deliver(token, result("x-0"))
+    for name in ("x", "y"):
+        (batch,) = await batches(tmp_path / f"{name}.journal")
+        assert batch.settlement.result is not None
+
+
+async def test_of_many_journals_a_callback_opens_its_own_and_a_strangers_none(
+    tmp_path: Path, opened: list[str]
+) -> None:
+    path = tmp_path / "x.journal"
+    token = await make(path)
+    tokens = [token, *copies(path, 100)]
+    folder = JournalFolder(tmp_path)
+    settle_dates(tmp_path)
+    opened.clear()
+    assert not await folder.deliver(new_token(), result("x-0"))
+    assert len(opened) == 101, "each is looked at once"
+    opened.clear()
+    for _ in range(50):
+        assert not await folder.deliver(new_token(), result("x-0"))
+        # One of the right journal, and no proof.
+        assert not await folder.deliver(token[:-8] + "AAAAAAAA", result("x-0"))
+    assert opened == ["x.journal"] * 50
+    opened.clear()
+    for known in tokens[::10]:
+        assert await folder.deliver(known, result("x-0"))
+    assert opened == ["x.journal", *(f"{number}.journal" for number in range(9, 100, 10))]
+
+
+async def test_writing_into_a_journal_is_no_reason_to_read_the_folder_again(tmp_path: Path) -> None:
+    upload, (token,) = await begin(tmp_path / "x.journal")
+    settle_dates(tmp_path)
+    await upload.refused(0, "no")
+    await upload.accepted(0, "x-0")
+    assert await JournalFolder(tmp_path).deliver(token, result("x-0"))
+    await upload.close()
+    assert os.stat(tmp_path).st_mtime == 1_700_000_000
+
+
+async def test_many_callbacks_at_a_time_are_all_stored(tmp_path: Path) -> None:
+    tokens = [await make(tmp_path / f"{number}.journal") for number in range(6)]
+    folder = JournalFolder(tmp_path)
+    many = [folder.deliver(token, result(f"{number}-0")) for number, token in enumerate(tokens) for _ in range(3)]
+    assert await asyncio.gather(*many) == [True] * 18
+    for number in range(6):
+        (batch,) = await batches(tmp_path / f"{number}.journal")
+        assert batch.settlement.repeats == 2
 
 
 async def test_other_files_do_not_matter(tmp_path: Path) -> None:
-    token = new_token()
     (tmp_path / "empty.journal").write_bytes(b"")
     (tmp_path / "notes.journal").write_text("not a database, " * 200)
+    (tmp_path / "short.journal").write_text("no")
     (tmp_path / "folder.journal").mkdir()
     (tmp_path / "gone.journal").symlink_to(tmp_path / "nowhere")
     with sqlite3.connect(tmp_path / "other.journal") as other:
         other.execute("CREATE TABLE batches_of_something (x)")
     other.close()
-    await (await begin(tmp_path / "x.journal", [token])).close()
+    token = await make(tmp_path / "x.journal")
     shutil.copy(tmp_path / "x.journal", tmp_path / "x.backup")
-    async with JournalFolder(tmp_path) as folder:
-        assert await folder.deliver(token, result("x-0"))
-        assert not await folder.deliver(new_token(), result("x-0"))
+    folder = JournalFolder(tmp_path)
+    assert await folder.deliver(token, result("x-0"))
+    assert not await folder.deliver(new_token(), result("x-0"))
 
 
 async def test_a_journal_that_cannot_be_read_is_a_reason_to_repeat_and_not_to_forget(tmp_path: Path) -> None:
-    known, hidden = new_token(), new_token()
     path = tmp_path / "damaged.journal"
-    await (await begin(path, [hidden])).close()
-    await (await begin(tmp_path / "x.journal", [known])).close()
-    content = bytearray(path.read_bytes())
-    content[100:] = b"\xaa" * (len(content) - 100)
-    path.write_bytes(content)
-    async with JournalFolder(tmp_path) as folder:
-        with pytest.raises(JournalError, match=r"damaged\.journal"):
-            await folder.deliver(hidden, result("damaged-0"))
-        assert await folder.deliver(known, result("x-0"))
+    hidden = await make(path)
+    known = await make(tmp_path / "x.journal")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + b"\xaa" * (len(whole) - 100))
+    folder = JournalFolder(tmp_path)
+    with pytest.raises(JournalError, match=r"damaged\.journal"):
+        await folder.deliver(hidden, result("damaged-0"))
+    assert await folder.deliver(known, result("x-0"))
+    path.write_bytes(whole)
+    assert await folder.deliver(hidden, result("damaged-0"))
 
 
 async def test_the_folder_itself_may_go(tmp_path: Path) -> None:
     path = tmp_path / "journals"
     path.mkdir()
-    async with JournalFolder(path) as folder:
-        path.rmdir()
-        with pytest.raises(JournalError, match="journals"):
-            await folder.deliver(new_token(), result("x"))
+    folder = JournalFolder(path)
+    path.rmdir()
+    with pytest.raises(JournalError, match="journals"):
+        await folder.deliver(new_token(), result("x"))
 
 
-def test_wrong_settings_are_refused(tmp_path: Path) -> None:
-    for arguments in ((tmp_path / "none", 1), (__file__, 1), (tmp_path, 0), (tmp_path, "1")):
-        with pytest.raises(ConfigurationError):
-            JournalFolder(arguments[0], max_open=arguments[1])  # type: ignore[arg-type]
+@pytest.mark.parametrize("name", ["none", "a file"])
+def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a file").touch()
+    with pytest.raises(ConfigurationError, match=f"expected an existing folder of journals, got '{name}'"):
+        JournalFolder(tmp_path / name)
 
 
 async def test_a_cancelled_delivery_leaves_the_folder_usable(tmp_path: Path) -> None:
-    token = new_token()
-    await (await begin(tmp_path / "x.journal", [token])).close()
-    async with JournalFolder(tmp_path, max_open=1) as folder:
-        for steps in range(12):
-            task = asyncio.create_task(folder.deliver(token, result("x-0")))
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        assert await folder.deliver(token, result("x-0"))
+    token = await make(tmp_path / "x.journal")
+    folder = JournalFolder(tmp_path)
+    for steps in range(12):
+        task = asyncio.create_task(folder.deliver(token, result("x-0")))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert await folder.deliver(token, result("x-0"))

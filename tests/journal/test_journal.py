@@ -6,21 +6,24 @@ import asyncio
 import itertools
 import json
 import random
+import signal
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from ozonetel_async import JournalError
 from ozonetel_async.callbacks.results import ExportResult, JobResult, SecretUrl
 from ozonetel_async.callbacks.url_tokens import new_token
-from ozonetel_async.journal.journal import FORMAT, Header, Journal, JournaledBatch
+from ozonetel_async.journal.journal import Header, Journal, JournaledBatch
+from ozonetel_async.journal.records import FORMAT
 from ozonetel_async.journal.settlement import Settlement
 from ozonetel_async.rows.batches import Batch
 
@@ -57,7 +60,14 @@ async def journal(path: Path) -> AsyncIterator[Journal]:
 
 
 async def entry(journal: Journal, index: int = 0) -> JournaledBatch:
-    return (await journal.entries())[index]
+    return (await journal.batches())[index]
+
+
+async def send(journal: Journal, index: int = 0) -> str:
+    """Plan a batch and mark it as sent with a callback URL; its token."""
+    await journal.plan(batch(index), [])
+    await journal.mark(index, "sent", callback=True)
+    return await journal.callback_token(index)
 
 
 async def fails(path: Path, header: Header = HEADER) -> str:
@@ -79,6 +89,11 @@ def remove(path: Path) -> None:
     path.unlink()
 
 
+def select(path: Path, query: str) -> list[Any]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute(query).fetchall()
+
+
 def edit(path: Path, *statements: str, writable_schema: bool = False) -> None:
     """Change a closed journal behind the library's back."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -95,7 +110,7 @@ async def test_all_of_a_header_comes_back_and_resume_goes_by_the_latest(path: Pa
     journal = await Journal.open(path, HEADER)
     assert await journal.header() == HEADER
     assert journal.path == path
-    await journal.plan(batch(0), [], None)
+    await journal.plan(batch(0), [])
     await journal.close()
     later = replace(HEADER, checked_at="2025-06-02T10:00:00+05:30", params={"action": "START"}, source=None)
     journal = await Journal.open(path, later)
@@ -106,31 +121,30 @@ async def test_all_of_a_header_comes_back_and_resume_goes_by_the_latest(path: Pa
     await journal.close()
 
 
-async def test_a_planned_batch_comes_back_with_its_bytes_and_its_token(journal: Journal) -> None:
-    token = new_token()
-    for one, its_token in ((batch(0, b"\x00\xff" * 1000), token), (batch(1), None)):
-        await journal.plan(one, [one.first_row], its_token)
-    first, second = await journal.entries()
+async def test_a_planned_batch_comes_back_with_its_bytes(journal: Journal) -> None:
+    for one in (batch(0, b"\x00\xff" * 1000), batch(1)):
+        await journal.plan(one, [one.first_row])
+    first, second = await journal.batches()
     assert (first.index, first.first_row, first.last_row, first.rows, first.read) == (0, 1, 10, 9, 10)
     assert (first.state, first.transaction_id, first.error) == ("pending", None, None)
     assert first.settlement == Settlement()
-    assert await journal.body(0) == (b"\x00\xff" * 1000, token)
-    assert await journal.body(1) == (batch(1).payload, None)
+    assert await journal.body(0) == b"\x00\xff" * 1000
+    assert await journal.body(1) == batch(1).payload
     assert second.index == 1
 
 
 @pytest.mark.parametrize(
     "change", [{"index": 3}, {"first_row": 2}, {"last_row": 11}, {"rows": 8}, {"read": 11}, {"payload": b"{}"}]
 )
-async def test_an_entry_matches_its_batch_and_no_other(journal: Journal, change: dict[str, Any]) -> None:
-    await journal.plan(batch(0), [1], None)
+async def test_a_journaled_batch_matches_its_batch_and_no_other(journal: Journal, change: dict[str, Any]) -> None:
+    await journal.plan(batch(0), [1])
     written = await entry(journal)
     assert written.matches(batch(0))
     assert not written.matches(replace(batch(0), **change))
 
 
 async def test_each_step_of_a_batch_is_in_the_file_at_once(journal: Journal, path: Path) -> None:
-    await journal.plan(batch(0), [1], new_token())
+    await journal.plan(batch(0), [1])
     steps: list[tuple[Any, str, str | None, str | None]] = [
         (journal.mark(0, "sent"), "sent", None, None),
         (journal.mark(0, "pending"), "pending", None, None),
@@ -148,23 +162,23 @@ async def test_each_step_of_a_batch_is_in_the_file_at_once(journal: Journal, pat
 
 
 async def test_the_same_batch_is_not_planned_twice(journal: Journal) -> None:
-    await journal.plan(batch(0), [], None)
+    await journal.plan(batch(0), [])
     with pytest.raises(JournalError):
-        await journal.plan(batch(0), [], None)
-    assert len(await journal.entries()) == 1
+        await journal.plan(batch(0), [])
+    assert len(await journal.batches()) == 1
 
 
-async def test_batches_are_planned_without_gaps_and_may_be_sent_at_once(journal: Journal) -> None:
-    await journal.plan(batch(0), [], None, sent=True)
-    with pytest.raises(JournalError, match="the batch before batch 2 is missing"):
-        await journal.plan(batch(2), [], None)
-    await journal.plan(batch(1), [], None)
-    assert [one.state for one in await journal.entries()] == ["sent", "pending"]
+async def test_batches_are_planned_without_gaps(journal: Journal) -> None:
+    await journal.plan(batch(0), [])
+    with pytest.raises(JournalError, match="expected batch 1, got batch 2; nothing was written"):
+        await journal.plan(batch(2), [])
+    await journal.plan(batch(1), [])
+    assert [one.state for one in await journal.batches()] == ["pending", "pending"]
 
 
-async def test_invalid_rows_stand_with_the_batch_that_accounts_for_them(journal: Journal) -> None:
-    await journal.plan(batch(0), [3, 7], None)
-    assert await journal.run(lambda db: db.execute("SELECT invalid FROM batches").fetchone()[0]) == "[3,7]"
+async def test_invalid_rows_stand_with_the_batch_that_accounts_for_them(journal: Journal, path: Path) -> None:
+    await journal.plan(batch(0), [3, 7])
+    assert select(path, "SELECT invalid FROM batches") == [("[3,7]",)]
 
 
 # --- after a crash ---------------------------------------------------------------------------------------------------
@@ -173,14 +187,14 @@ async def test_invalid_rows_stand_with_the_batch_that_accounts_for_them(journal:
 async def test_only_what_was_under_way_becomes_unknown(path: Path) -> None:
     journal = await Journal.open(path, HEADER)
     for index in range(5):
-        await journal.plan(batch(index), [], None)
+        await journal.plan(batch(index), [])
     await journal.mark(1, "sent")
     await journal.accepted(2, "172")
     await journal.refused(3, "no")
     await journal.unknown(4, "lost")
     await journal.close()
     journal = await Journal.open(path, HEADER)
-    entries = await journal.entries()
+    entries = await journal.batches()
     assert [one.state for one in entries] == ["pending", "unknown", "accepted", "refused", "unknown"]
     assert entries[1].error == "the process ended before the answer was written down"
     assert entries[1].settlement.phase == "unanswered"
@@ -189,7 +203,7 @@ async def test_only_what_was_under_way_becomes_unknown(path: Path) -> None:
 
 
 async def test_looking_on_does_not_take_what_is_under_way_for_lost(journal: Journal, path: Path) -> None:
-    await journal.plan(batch(0), [], None)
+    await journal.plan(batch(0), [])
     await journal.mark(0, "sent")
     onlooker = await Journal.attach(path)
     assert (await entry(onlooker)).state == "sent"
@@ -200,9 +214,7 @@ async def test_looking_on_does_not_take_what_is_under_way_for_lost(journal: Jour
 
 async def test_a_callback_that_came_before_the_crash_settles_the_batch_at_the_next_start(path: Path) -> None:
     journal = await Journal.open(path, HEADER)
-    token = new_token()
-    await journal.plan(batch(0), [], token)
-    await journal.mark(0, "sent")
+    token = await send(journal)
     assert await journal.deliver(token, verdict("172"))
     assert (await entry(journal)).state == "sent"
     await journal.close()
@@ -211,6 +223,110 @@ async def test_a_callback_that_came_before_the_crash_settles_the_batch_at_the_ne
     assert (after.state, after.transaction_id, after.error) == ("accepted", "172", None)
     assert after.settlement.result == verdict("172")
     await journal.close()
+
+
+# --- half a transaction ----------------------------------------------------------------------------------------------
+
+PAGE = 4096
+
+
+def torn(before: bytes, after: bytes) -> list[bytes]:
+    """What a file is while ``before`` becomes ``after``: SQLite writes the pages of a transaction by their numbers."""
+    changed = [at for at in range(0, len(after), PAGE) if before[at : at + PAGE] != after[at : at + PAGE]]
+    states = []
+    for count in range(1, len(changed)):
+        state = bytearray(before)
+        for at in changed[:count]:
+            state.extend(bytes(max(0, at - len(state))))
+            state[at : at + PAGE] = after[at : at + PAGE]
+        states.append(bytes(state))
+    return states
+
+
+async def test_a_transaction_of_which_a_part_was_written_is_noticed_or_harmless(path: Path) -> None:
+    """As after a kill within a commit when the rollback journal is gone."""
+    journal = await Journal.open(path, HEADER)
+    cases: list[tuple[list[JournaledBatch], bytes]] = []
+
+    async def step(work: Awaitable[object]) -> None:
+        known, before = await journal.batches(), read(path)
+        await work
+        states = torn(before, read(path))
+        # All of the large ones, which move rows about; of the small ones, a sample.
+        cases.extend((known, state) for state in (states if len(states) > 2 or len(known) % 9 == 0 else ()))
+
+    for index in range(24):
+        await step(journal.plan(batch(index, b"%d" % index * 3000), list(range(index * 20))))
+        await step(journal.mark(index, "sent", callback=True))
+        if index % 3 == 2:
+            for other in (index - 1, index):
+                result = verdict(f"id-{other}", message="what the service says of it " * 12)
+                await step(journal.deliver(await journal.callback_token(other), result))
+        await step(journal.unknown(index, "lost") if index % 5 == 4 else journal.accepted(index, f"id-{index}"))
+    await journal.close()
+    noticed = 0
+    for number, (known, state) in enumerate(cases):
+        cut = path.with_name(f"{number}.journal")
+        write(cut, state)
+        try:
+            opened = await Journal.open(cut, HEADER)
+        except JournalError:
+            noticed += 1
+            continue
+        found = await opened.batches()
+        await opened.close()
+        for old in known:
+            if old.state in ("sent", "accepted", "unknown"):
+                assert found[old.index].state in ("accepted", "unknown"), (number, old.index)
+                assert found[old.index].digest == old.digest
+    assert 0 < noticed < len(cases)
+
+
+# --- a journal that was being begun ----------------------------------------------------------------------------------
+
+BEGIN = """
+import asyncio, resource, signal, sys
+from ozonetel_async import JournalError
+from ozonetel_async.journal.journal import Header, Journal
+import msgspec
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+# Writing beyond this size fails, as on a full disk; or kills, as a kill in the midst of a write would.
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL if sys.argv[1] == "kill" else signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+header = msgspec.json.decode(sys.argv[4], type=Header)
+try:
+    asyncio.run(Journal.open(sys.argv[3], header))
+except JournalError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("how", ["kill", "full"])
+@pytest.mark.parametrize("limit", [0, 100, 512, 1000, 4096, 8000, 12_000, 24_000])
+async def test_a_journal_whose_beginning_was_interrupted_works_once_there_is_room(
+    path: Path, how: str, limit: int
+) -> None:
+    arguments = (how, str(limit), str(path), msgspec.json.encode(HEADER).decode())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", BEGIN, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    if how == "kill":
+        assert process.returncode == -signal.SIGXFSZ
+    else:
+        assert said.startswith(b"journal a.journal: the disk ")
+    journal = await Journal.open(path, HEADER)
+    await journal.plan(batch(0), [])
+    await journal.close()
+    assert await journal_states(path) == ["pending"]
+
+
+async def journal_states(path: Path) -> list[str]:
+    journal = await Journal.attach(path)
+    try:
+        return [one.state for one in await journal.batches()]
+    finally:
+        await journal.close()
 
 
 # --- whose journal it is ---------------------------------------------------------------------------------------------
@@ -227,7 +343,7 @@ async def test_a_callback_that_came_before_the_crash_settles_the_batch_at_the_ne
 )
 async def test_another_uploads_journal_is_refused(path: Path, change: dict[str, Any], text: str) -> None:
     journal = await Journal.open(path, HEADER)
-    await journal.plan(batch(0), [], None)
+    await journal.plan(batch(0), [])
     await journal.close()
     said = await fails(path, replace(HEADER, **change))
     assert "a.journal is of another upload: " in said
@@ -248,7 +364,7 @@ async def test_an_empty_file_is_a_new_journal(path: Path) -> None:
     with pytest.raises(JournalError, match=r"a\.journal is empty: no upload has begun it yet"):
         await Journal.attach(path)
     journal = await Journal.open(path, HEADER)
-    assert await journal.entries() == []
+    assert await journal.batches() == []
     await journal.close()
 
 
@@ -283,7 +399,7 @@ async def test_the_format_is_written_down(path: Path) -> None:
 
 
 async def test_a_second_worker_is_refused_and_changes_nothing(journal: Journal, path: Path) -> None:
-    await journal.plan(batch(0), [], None)
+    await journal.plan(batch(0), [])
     await journal.mark(0, "sent")
     assert "in use by another process" in await fails(path)
     assert (await entry(journal)).state == "sent", "the second one took the first one's batch for lost"
@@ -298,14 +414,15 @@ async def test_another_name_of_the_file_is_no_other_journal(journal: Journal, pa
     await beside.close()
 
 
-async def test_a_journal_whose_log_is_missing_is_not_a_new_one(journal: Journal, path: Path) -> None:
-    await journal.plan(batch(0), [], None, sent=True)
+async def test_the_file_alone_is_a_whole_journal(journal: Journal, path: Path) -> None:
+    await journal.plan(batch(0), [])
+    await journal.mark(0, "sent")
     copied = path.with_name("copied.journal")
     write(copied, read(path))
-    for _ in range(2):
-        assert "its log copied.journal-wal is missing: put it back" in await fails(copied)
-    with pytest.raises(JournalError, match="is missing: put it back"):
-        await Journal.attach(copied)
+    copy = await Journal.open(copied, HEADER)
+    assert (await entry(copy)).state == "unknown"
+    assert await copy.callback_token(0) == await journal.callback_token(0)
+    await copy.close()
 
 
 async def test_after_close_the_next_one_may_work(path: Path) -> None:
@@ -331,7 +448,7 @@ async def filled(path: Path) -> bytes:
     """A journal with batches in every state; its bytes."""
     journal = await Journal.open(path, HEADER)
     for index in range(5):
-        await journal.plan(batch(index, b'{"data":"%s"}' % (b"%d" % index * 9000)), [1, 2], new_token())
+        await journal.plan(batch(index, b'{"data":"%s"}' % (b"%d" % index * 9000)), [1, 2])
     await journal.accepted(0, "172067852912917131638630")
     await journal.mark(1, "sent")
     await journal.unknown(2, "lost")
@@ -352,7 +469,7 @@ async def test_a_flipped_byte_is_refused_or_harmless(path: Path) -> None:
     """No damage of one byte makes a batch look sendable that was not, or changes what would be sent."""
     whole = await filled(path)
     journal = await Journal.open(path, HEADER)
-    before = [replace(one, error=None) for one in await journal.entries()]
+    before = [replace(one, error=None) for one in await journal.batches()]
     bodies = [await journal.body(index) for index in range(5)]
     await journal.close()
     rng = random.Random(7)
@@ -367,14 +484,14 @@ async def test_a_flipped_byte_is_refused_or_harmless(path: Path) -> None:
             refused += 1
             continue
         try:
-            after = {one.index: one for one in await journal.entries()}
+            after = {one.index: one for one in await journal.batches()}
             for old in before:
                 new = after.get(old.index)
                 # A batch without its entry, or with an other one, will not match the input.
                 if new is not None and (new.digest, new.first_row, new.rows) == (old.digest, old.first_row, old.rows):
                     assert new.state == old.state, place
                     if new.state != "accepted":
-                        assert (await journal.body(new.index))[0] == bodies[new.index][0], place
+                        assert await journal.body(new.index) == bodies[new.index], place
         except JournalError:
             refused += 1
         finally:
@@ -408,6 +525,8 @@ async def test_a_damaged_body_that_will_not_be_sent_again_does_no_harm(path: Pat
         "UPDATE header SET value = '{\"campaign\": 5}'",
         "UPDATE header SET value = x'ff00'",
         "DELETE FROM header",
+        "DELETE FROM batches WHERE id = 1",
+        "DELETE FROM bodies WHERE id = 4",
         "DROP TABLE batches",
         "UPDATE batches SET settlement = '{' WHERE id = 1",
     ],
@@ -424,9 +543,7 @@ async def test_contents_that_nobody_wrote_are_damage(path: Path, statement: str)
 
 
 async def test_a_callback_settles_an_accepted_batch_once(journal: Journal) -> None:
-    token = new_token()
-    await journal.plan(batch(0), [], token)
-    await journal.mark(0, "sent")
+    token = await send(journal)
     await journal.accepted(0, "172")
     assert await journal.unsettled() == 1
     link = SecretUrl("https://s3.example.com/failed.csv?X-Amz-Signature=abc")
@@ -444,9 +561,7 @@ async def test_a_callback_settles_an_accepted_batch_once(journal: Journal) -> No
 
 
 async def test_early_callbacks_wait_for_the_answer(journal: Journal) -> None:
-    token = new_token()
-    await journal.plan(batch(0), [], token)
-    await journal.mark(0, "sent")
+    token = await send(journal)
     assert await journal.deliver(token, verdict("a stranger's"))
     assert await journal.deliver(token, verdict("172"))
     assert (await entry(journal)).settlement.result is None
@@ -460,9 +575,7 @@ async def test_early_callbacks_wait_for_the_answer(journal: Journal) -> None:
 
 
 async def test_a_callback_proves_a_batch_of_unknown_fate_accepted(journal: Journal) -> None:
-    token = new_token()
-    await journal.plan(batch(0), [], token)
-    await journal.mark(0, "sent")
+    token = await send(journal)
     await journal.unknown(0, "TimeoutError")
     assert await journal.unsettled() == 1
     assert await journal.deliver(token, verdict("172"))
@@ -483,9 +596,7 @@ EVENTS: dict[str, Callable[[Journal, str], Any]] = {
 async def test_in_every_order_a_batch_settles_once_on_the_first_callback(
     journal: Journal, order: tuple[str, ...], answer: str
 ) -> None:
-    token = new_token()
-    await journal.plan(batch(0), [], token)
-    await journal.mark(0, "sent")
+    token = await send(journal)
     for name in order:
         if name == "answer" and answer == "is lost":
             await journal.unknown(0, "lost")
@@ -500,13 +611,12 @@ async def test_in_every_order_a_batch_settles_once_on_the_first_callback(
 
 
 async def test_giving_up_is_noted_and_a_late_callback_still_counts(journal: Journal) -> None:
-    token = new_token()
-    for index in range(3):
-        await journal.plan(batch(index), [], token if index == 0 else new_token())
+    token = await send(journal)
+    await send(journal, 1)
+    await journal.plan(batch(2), [])
     await journal.accepted(0, "172")
-    await journal.mark(1, "sent")
     await journal.give_up_waiting()
-    entries = await journal.entries()
+    entries = await journal.batches()
     assert [one.settlement.overdue for one in entries] == [True, True, False], "a batch not sent waits for nothing"
     assert entries[0].settlement.lost
     assert await journal.deliver(token, verdict("172"))
@@ -514,8 +624,9 @@ async def test_giving_up_is_noted_and_a_late_callback_still_counts(journal: Jour
     assert (late.result, late.overdue, late.lost) == (verdict("172"), True, False)
 
 
-async def test_batches_without_a_token_are_not_waited_for(journal: Journal) -> None:
-    await journal.plan(batch(0), [], None)
+async def test_batches_that_asked_for_no_callback_are_not_waited_for(journal: Journal) -> None:
+    await journal.plan(batch(0), [])
+    await journal.mark(0, "sent")
     await journal.accepted(0, "172")
     assert await journal.unsettled() == 0
 
@@ -525,8 +636,7 @@ async def test_batches_without_a_token_are_not_waited_for(journal: Journal) -> N
 async def test_a_callback_for_a_refused_batch_is_believed_when_the_job_ran(
     journal: Journal, called_first: bool, succeeded: bool, state: str
 ) -> None:
-    token = new_token()
-    await journal.plan(batch(0), [], token, sent=True)
+    token = await send(journal)
     steps = [
         lambda: journal.refused(0, "RequestRejectedError: no"),
         lambda: journal.deliver(token, JobResult("172", succeeded)),
@@ -542,43 +652,41 @@ async def test_a_callback_for_a_refused_batch_is_believed_when_the_job_ran(
     assert (result.succeeded, result.transaction_id) == (True, "173" if state == "refused" else "172")
 
 
-async def test_a_batch_without_a_token_gets_one_once(journal: Journal) -> None:
-    await journal.plan(batch(0), [], None)
-    given, other = new_token(), new_token()
-    assert await journal.body(0) == (batch(0).payload, None)
-    assert await journal.body(0, given) == (batch(0).payload, given)
-    assert await journal.body(0, other) == (batch(0).payload, given)
+async def test_a_batch_that_is_sent_again_with_a_callback_url_is_waited_for(journal: Journal) -> None:
+    await journal.plan(batch(0), [])
+    for callback in (False, True, False):
+        await journal.mark(0, "sent", callback=callback)
+        await journal.refused(0, "no")
     await journal.mark(0, "sent")
-    assert not await journal.deliver(other, verdict("172"))
-    assert await journal.deliver(given, verdict("172"))
+    assert await journal.unsettled() == 1
+    assert await journal.deliver(await journal.callback_token(0), verdict("172"))
 
 
-async def test_strangers_tokens_and_exports_change_nothing(journal: Journal) -> None:
-    token = new_token()
-    await journal.plan(batch(0), [], token)
-    await journal.plan(batch(1), [], None)
+async def test_tokens_are_told_apart_and_stay_the_same(path: Path) -> None:
+    seen = set()
+    for _ in range(2):
+        journal = await Journal.open(path, HEADER)
+        seen.update([await journal.callback_token(index) for index in range(5)])
+        await journal.close()
+    assert len(seen) == 5
+    other = await Journal.open(path.with_name("other.journal"), HEADER)
+    assert await other.callback_token(0) not in seen
+    await other.close()
+
+
+async def test_strangers_tokens_and_exports_change_nothing(journal: Journal, path: Path) -> None:
+    token = await send(journal)
+    await journal.plan(batch(1), [])
     await journal.accepted(0, "172")
-    before = await journal.entries()
-    for stranger in (new_token(), "", "ozcb_", token.lower(), token + "x", "\udcff", "None"):
+    before = await journal.batches()
+    other = await Journal.open(path.with_name("other.journal"), HEADER)
+    strangers = await send(other)
+    await other.close()
+    not_sent_yet = await journal.callback_token(7)
+    for stranger in (new_token(), "", "ozcb_", token.lower(), token + "x", "\udcff", "None", strangers, not_sent_yet):
         assert not await journal.deliver(stranger, verdict("172")), stranger
     assert not await journal.deliver(token, ExportResult("172", True, "", None, {}))
-    assert await journal.entries() == before
-
-
-async def test_the_token_is_compared_after_it_was_found(path: Path) -> None:
-    journal = await Journal.open(path, HEADER)
-    token = new_token()
-    await journal.plan(batch(0), [], token)
-    await journal.run(lambda db: db.execute("UPDATE batches SET token = ?", (new_token(),)) and None)
-    assert not await journal.deliver(token, verdict("172"))
-    await journal.close()
-
-
-async def test_tokens_are_unique_in_the_file(journal: Journal) -> None:
-    token = new_token()
-    await journal.plan(batch(0), [], token)
-    with pytest.raises(JournalError):
-        await journal.plan(batch(1), [], token)
+    assert await journal.batches() == before
 
 
 WEB = """
@@ -597,10 +705,7 @@ asyncio.run(main())
 
 
 async def test_another_process_may_write_callbacks_while_the_worker_writes(journal: Journal, path: Path) -> None:
-    tokens = [new_token() for _ in range(60)]
-    for index, token in enumerate(tokens):
-        await journal.plan(batch(index), [], token)
-        await journal.mark(index, "sent")
+    tokens = [await send(journal, index) for index in range(60)]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", WEB, str(path), json.dumps(tokens), stdout=asyncio.subprocess.PIPE
     )
@@ -609,16 +714,17 @@ async def test_another_process_may_write_callbacks_while_the_worker_writes(journ
     for index in range(60):
         await (journal.unknown(index, "lost") if index % 3 else journal.accepted(index, f"id-{index}"))
     assert await process.wait() == 0
-    entries = await journal.entries()
+    entries = await journal.batches()
     assert [(one.state, one.transaction_id) for one in entries] == [("accepted", f"id-{n}") for n in range(60)]
     assert all(one.settlement.result is not None for one in entries)
     assert await journal.unsettled() == 0
 
 
 async def test_changes_bear_the_time(journal: Journal) -> None:
+    assert await journal.changed() is None
     before = time.time()
-    await journal.plan(batch(0), [], None)
+    await journal.plan(batch(0), [])
     await journal.accepted(0, "172")
-    assert (
-        before <= await journal.run(lambda db: db.execute("SELECT changed FROM batches").fetchone()[0]) <= time.time()
-    )
+    changed = await journal.changed()
+    assert changed is not None
+    assert before <= changed <= time.time()

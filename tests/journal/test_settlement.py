@@ -1,11 +1,9 @@
-"""A callback is believed by its token alone, and each batch settles exactly once whatever the order of events."""
+"""Each batch settles exactly once, whatever the order of events."""
 
 from __future__ import annotations
 
 from functools import reduce
 from itertools import permutations
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given, settings
@@ -13,8 +11,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ozonetel_async.callbacks.results import JobResult, SecretUrl
-from ozonetel_async.callbacks.url_tokens import add_token, new_token, url_token, verify
-from ozonetel_async.errors import ConfigurationError
 from ozonetel_async.journal.settlement import (
     Answered,
     AnswerLost,
@@ -27,122 +23,6 @@ from ozonetel_async.journal.settlement import (
     load,
     settle,
 )
-
-TOKEN = "ozcb_" + "aB3-_" * 6 + "xy"
-
-
-def test_tokens_are_long_fresh_and_url_safe() -> None:
-    tokens = {new_token() for _ in range(1_000)}
-    assert len(tokens) == 1_000
-    # 32 characters of 6 bits behind the fixed beginning: 192 bits.
-    assert {len(token) for token in tokens} == {37}
-    assert all(url_token(f"/{token}") == token for token in tokens)
-
-
-@pytest.mark.parametrize(
-    ("base", "expected"),
-    [
-        ("https://me.example", f"https://me.example/{TOKEN}"),
-        ("https://me.example/hooks/ozonetel/", f"https://me.example/hooks/ozonetel/{TOKEN}"),
-        ("http://me.example:8080/cb?tenant=a%2Fb&x=", f"http://me.example:8080/cb/{TOKEN}?tenant=a%2Fb&x="),
-        ("https://[2001:db8::1]/cb", f"https://[2001:db8::1]/cb/{TOKEN}"),
-        ("HTTPS://me.example/cb", f"https://me.example/cb/{TOKEN}"),
-    ],
-)
-def test_the_token_is_the_last_segment_of_the_path(base: str, expected: str) -> None:
-    url = add_token(base, TOKEN)
-    assert url == expected
-    assert url_token(urlsplit(url).path, urlsplit(url).query) == TOKEN
-
-
-@pytest.mark.parametrize(
-    "base",
-    [
-        "",
-        "me.example",
-        "ftp://me.example",
-        "https://",
-        "https:///cb",
-        "https://me.example:x/",
-        "https://[::1",
-        None,
-        "https://u:p@me.example",
-        "https://me.example/#f",
-        "https://me example/",
-        "https://é.example/",
-        "//me/cb",
-        17,
-    ],
-)
-def test_other_callback_urls_are_refused(base: Any) -> None:
-    with pytest.raises(ConfigurationError, match="callback_url"):
-        add_token(base, TOKEN)
-
-
-@pytest.mark.parametrize("token", ["", "secret", TOKEN[:-1], TOKEN + "x", TOKEN + "\n", None, "ozcb_" + "é" * 32])
-def test_other_tokens_are_refused_and_not_told(token: Any) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        add_token("https://me.example", token)
-    assert not token or token not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("path", "query"),
-    [
-        (f"/cb/{TOKEN}", ""),
-        (f"/cb/{TOKEN}/", "a=b"),
-        (f"/cb/{TOKEN.replace('_', '%5F').replace('-', '%2d')}", ""),
-        (f"/{TOKEN}/{TOKEN}", ""),
-        ("/cb", f"tenant=a&token={TOKEN}"),
-        ("/cb", TOKEN),
-        (f"/cb/{TOKEN}", f"t={new_token()}"),
-        (None, f"t={TOKEN}"),
-    ],
-)
-def test_the_token_is_found(path: object, query: object) -> None:
-    assert url_token(path, query) == TOKEN
-
-
-@pytest.mark.parametrize(
-    ("path", "query"),
-    [
-        ("/cb", ""),
-        (f"/cb/{TOKEN[:-1]}", ""),
-        (f"/cb/{TOKEN}x", ""),
-        (f"/cb/x{TOKEN}", ""),
-        (f"/cb/{TOKEN.upper()}", ""),
-        (f"/cb/{TOKEN}.json", ""),
-        (f"/{TOKEN}/{new_token()}", ""),
-        ("/" * 9_000 + TOKEN, ""),
-        (b"/" + TOKEN.encode(), 17),
-        ("/\ud800%ff%", "\0=\udfff"),
-        (None, None),
-    ],
-)
-def test_no_token_or_more_than_one_is_none(path: object, query: object) -> None:
-    assert url_token(path, query) is None
-
-
-def test_only_the_expected_token_verifies() -> None:
-    assert verify(TOKEN, TOKEN)
-    assert verify(TOKEN, "".join(TOKEN))
-    for given_token in (None, "", TOKEN[:-1], TOKEN + " ", TOKEN.lower(), TOKEN.encode(), 17, [TOKEN], "é", "\ud800"):
-        assert not verify(TOKEN, given_token)
-
-
-@pytest.mark.parametrize("expected", ["", None, 17, b"x"])
-def test_without_an_expected_token_nothing_verifies(expected: Any) -> None:
-    assert not verify(expected, expected)
-
-
-@settings(max_examples=200)
-@given(path=st.text(), query=st.text(), expected=st.text(), other=st.text() | st.binary() | st.none() | st.integers())
-def test_hostile_requests_never_raise_and_never_verify(path: str, query: str, expected: str, other: object) -> None:
-    assert not verify(TOKEN, url_token(path, query))
-    assert verify(expected, other) is (expected == other and expected != "")
-
-
-# --- settlement ----------------------------------------------------------------------------------------------------
 
 MINE = JobResult("111", True, 6, 2, 4, SecretUrl("https://h/f?sig=1"), "ok")
 SIGNED_AGAIN = replace(MINE, failed_file=SecretUrl("https://h/f?sig=2"), message="again")

@@ -24,7 +24,7 @@ from ozonetel_async import (
 )
 from ozonetel_async.testing import Fault, Simulator
 
-from ..conftest import EAGER, WINDOW, Connect, eventually, fast_limits
+from ..conftest import EAGER, WINDOW, Connect, RawServer, eventually, fast_limits, http
 
 pytestmark = [
     pytest.mark.usefixtures("no_tasks_left"),
@@ -168,6 +168,19 @@ async def test_a_retry_after_beyond_the_longest_wait_ends_the_call_at_once(
     assert caught.value.retry_after >= 3600
     assert sim.arrivals("add") == 1
     assert 100 < client.queues["add"].next_free_in <= EAGER.max_retry_after
+
+
+async def test_a_retry_after_that_is_a_date_is_relative_to_the_date_of_the_answer(connect: Connect) -> None:
+    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        # By a clock that is three minutes ahead of ours.
+        headers = (f"Date: {http_date(180.0)}", f"Retry-After: {http_date(180.0 + 3600.0)}")
+        writer.write(http(b"{}", *headers, status="429 Too Many Requests"))
+        return True
+
+    async with RawServer(refuse) as server:
+        with pytest.raises(RateLimitedError) as caught:
+            await add(connect(base_url=server.url))
+    assert caught.value.retry_after == pytest.approx(3600.0, abs=2.0)
 
 
 async def test_a_refused_upload_goes_on_after_the_pause(sim: Simulator, client: OzonetelClient) -> None:

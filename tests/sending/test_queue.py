@@ -300,7 +300,9 @@ def test_a_drain_runs_in_whole_windows(requests: int) -> None:
 
 def test_the_window_counts_from_the_answer() -> None:
     starts = drained(5, 23, latency=2.5)
-    assert starts == [pytest.approx(i // 5 * 62.5, abs=0.02) for i in range(23)]
+    # Before the second window five were accepted; from then on one of them is under way at a time.
+    spread = [0.0 if i < 5 else i % 5 * 2.5 for i in range(23)]
+    assert starts == [pytest.approx(i // 5 * 62.5 + spread[i], abs=0.02) for i in range(23)]
 
 
 @pytest.mark.parametrize(("requests", "burst"), [(5, 1), (100, 1), (10, 3)])
@@ -809,7 +811,7 @@ def test_a_pause_sends_back_who_was_granted_but_has_not_started() -> None:
             await tasks[2]
         assert queue.waiting == 2
         starts = [(await task).started for task in tasks[:2]]
-        assert starts == [pytest.approx(30, abs=0.01)] * 2
+        assert starts == [pytest.approx(30, abs=0.01), pytest.approx(45, abs=0.01)]
 
     on_a_queue(4)(body)
 
@@ -824,162 +826,7 @@ def test_who_is_sent_back_finds_room_in_a_full_queue() -> None:
         second = queue.acquire()
         second.send(None)
         slots[1].refused(30.0)
-        assert (await first).started == pytest.approx(PER, abs=0.01)  # at the lower pace there is one token only
+        assert (await first).started == pytest.approx(30, abs=0.01)
         second.close()
 
     run_virtual(main())
-
-
-def test_a_lower_pace_leaves_tokens_unused() -> None:
-    async def body(queue: RateQueue) -> None:
-        slots = []
-        for _ in range(4):
-            slots.append(await queue.acquire())
-            await asyncio.sleep(5)
-        slots[0].refused(1.0)
-        assert queue.pace == 0.75
-        for slot in slots[1:]:
-            await asyncio.sleep(5)
-            slot.answered()
-        assert queue.next_free_in == pytest.approx(PER - 10, abs=0.01)  # the second token, not the first
-
-    on_a_queue(4)(body)
-
-
-def test_refusals_of_one_burst_count_once_and_late_ones_do_not_punish() -> None:
-    async def body(queue: RateQueue) -> None:
-        slots = [await queue.acquire() for _ in range(8)]
-        for slot in slots[:6]:
-            slot.refused()
-        assert queue.pace == pytest.approx(0.75)
-        assert queue.next_free_in == pytest.approx(PER / 8, abs=0.01)
-        await asyncio.sleep(40)
-        slots[6].refused()  # started before the adaptation
-        assert queue.pace == pytest.approx(0.75)
-        assert queue.next_free_in == 0
-        fresh = await queue.acquire()
-        fresh.refused()
-        assert queue.pace == pytest.approx(0.75**2)
-        assert queue.refused == 8
-
-    on_a_queue(20)(body)
-
-
-def test_a_late_refusal_does_not_hold_the_recovery_nor_speed_it() -> None:
-    async def body(queue: RateQueue) -> None:
-        slots = [await queue.acquire() for _ in range(3)]
-        slots[0].refused(10.0)
-        await asyncio.sleep(10 + PER + 5)
-        assert queue.pace == pytest.approx(0.85)
-        slots[1].refused()
-        await asyncio.sleep(PER - 10)
-        assert queue.pace == pytest.approx(0.85)
-        await asyncio.sleep(10)
-        assert queue.pace == pytest.approx(0.95)
-        await asyncio.sleep(PER)
-        assert queue.pace == 1.0
-        (await queue.acquire()).refused()
-        assert queue.next_free_in == pytest.approx(PER / 8, abs=0.01)
-
-    on_a_queue(20)(body)
-
-
-def test_pauses_double_up_to_a_window_and_the_pace_has_a_floor() -> None:
-    async def body(queue: RateQueue) -> None:
-        loop = asyncio.get_running_loop()
-        pauses = []
-        for _ in range(12):
-            slot = await queue.acquire()
-            refused_at = loop.time()
-            slot.refused()
-            pauses.append(queue._window.resume_at - refused_at)
-        assert pauses[:4] == [pytest.approx(PER * share, abs=0.01) for share in (1 / 8, 1 / 4, 1 / 2, 1)]
-        assert max(pauses) == pytest.approx(PER)
-        assert queue.pace >= 1 / 4
-
-    on_a_queue(4)(body)
-
-
-def test_a_refusal_that_asks_for_no_wait_pauses_like_one_that_names_none() -> None:
-    async def body(queue: RateQueue) -> None:
-        (await queue.acquire()).refused(0.0)
-        assert queue.next_free_in == pytest.approx(PER / 8, abs=0.01)
-
-    on_a_queue(4)(body)
-
-
-def test_the_pace_bounds_a_window_and_recovers() -> None:
-    async def body(queue: RateQueue) -> None:
-        loop, starts = asyncio.get_running_loop(), list[float]()
-        for _ in range(3):
-            (await queue.acquire()).refused()
-            await asyncio.sleep(queue.next_free_in + 0.001)
-        share = queue.pace
-        assert share == pytest.approx(0.75**3)
-        begin = loop.time()
-        await asyncio.sleep(2 * PER - 1 - begin)  # every token is back, the recovery goes on
-        steps = round((queue.pace - share) / 0.1)
-        await asyncio.gather(*(take(queue, starts) for _ in range(1_000)))
-        first_window = sum(t - starts[0] < PER / 2 for t in starts)
-        assert first_window < 100
-        assert queue.pace == 1.0
-        assert worst_window(starts, PER) == queue.worst_window == 100
-        assert steps >= 0
-
-    on_a_queue(100)(body)
-
-
-class Estimating:
-    """The sliding-window counter of many gateways: it takes the last window as spread evenly, so it refuses
-    clients that keep the limit exactly."""
-
-    def __init__(self, n: int, per: float, phase: float) -> None:
-        self.n, self.per, self.phase = n, per, phase
-        self.window, self.now, self.before = 0, 0, 0
-
-    def admits(self, t: float) -> bool:
-        window, inside = divmod(t + self.phase, self.per)
-        if window != self.window:
-            self.before = self.now if window == self.window + 1 else 0
-            self.now, self.window = 0, int(window)
-        if self.before * (1 - inside / self.per) + self.now + 1 > self.n:
-            return False
-        self.now += 1
-        return True
-
-
-@pytest.mark.parametrize("requests", [5, 100])
-@pytest.mark.parametrize("share", [1.0, 0.5])
-def test_servers_that_refuse_correct_clients_are_drained_all_the_same(requests: int, share: float) -> None:
-    """Estimating, and half the limit: all get through, in few attempts, with the first in line staying first."""
-
-    async def main(phase: float) -> None:
-        loop, rng = asyncio.get_running_loop(), random.Random(phase)
-        queue = RateQueue("unfair", RateLimit(requests, PER))
-        server = Estimating(max(1, int(requests * share)), PER, phase)
-        refusals, most = 0, 0
-
-        async def call() -> None:
-            nonlocal refusals, most
-            slot: Slot | None = None
-            for attempt in range(20):
-                slot = await queue.acquire(after=slot)
-                await asyncio.sleep(rng.uniform(0, 1))
-                if server.admits(loop.time()):
-                    await asyncio.sleep(rng.uniform(0, 1))
-                    slot.answered()
-                    most = max(most, attempt + 1)
-                    return
-                refusals += 1
-                slot.refused()
-            pytest.fail("refused 20 times")
-
-        calls = 10 * requests
-        await asyncio.gather(*(call() for _ in range(calls)))
-        assert queue.refused == refusals < calls * 1.5
-        assert most <= 6
-        assert loop.time() < 10 * PER / share * 4
-        assert (queue.in_flight, queue.waiting) == (0, 0)
-
-    for phase in (0.0, 13.0, 31.0, 50.0):
-        run_virtual(main(phase), debug=False)

@@ -108,7 +108,7 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
     ],
 )
 def test_retry_after(header: str, seconds: float) -> None:
-    assert retry_after_seconds(header, NOW) == seconds
+    assert retry_after_seconds(header, None, NOW) == seconds
 
 
 @pytest.mark.parametrize(
@@ -117,16 +117,23 @@ def test_retry_after(header: str, seconds: float) -> None:
      "9" * 400, "Sun, 99 Mar 2026 12:00:00 GMT", "Sun, 01 Mar 99999 12:00:00 GMT", "Sun, 01 Mar", "\0", ","],
 )  # fmt: skip
 def test_retry_after_that_says_nothing(header: str | None) -> None:
-    assert retry_after_seconds(header, NOW) is None
+    assert retry_after_seconds(header, None, NOW) is None
 
 
 @given(st.text() | st.from_regex(r"[A-Z][a-z]{2}, [0-9]{1,3} [A-Z][a-z]{2} [0-9]{2,5} [0-9:]{3,9} [+-]?[A-Z0-9]{3,9}"))
 def test_any_header_is_read_without_an_exception(header: str) -> None:
-    seconds = retry_after_seconds(header, NOW)
+    seconds = retry_after_seconds(header, None, NOW)
     assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
 
 
 @given(st.integers(-(10**8), 10**8))
 def test_dates_and_seconds_agree(delay: int) -> None:
     date = format_datetime(NOW + timedelta(seconds=delay), usegmt=True)
-    assert retry_after_seconds(date, NOW) == retry_after_seconds(str(delay), NOW) == max(0, delay)
+    assert retry_after_seconds(date, None, NOW) == retry_after_seconds(str(delay), None, NOW) == max(0, delay)
+
+
+def test_a_date_is_relative_to_the_date_of_the_answer_whatever_the_clock_here_shows() -> None:
+    asked = "Sun, 01 Mar 2026 12:03:05 GMT"
+    assert retry_after_seconds(asked, "Sun, 01 Mar 2026 12:03:00 GMT", NOW) == 5.0
+    assert retry_after_seconds("7", "Sun, 01 Mar 2026 12:03:00 GMT", NOW) == 7.0
+    assert retry_after_seconds(asked, "yesterday", NOW) == retry_after_seconds(asked, None, NOW) == 185.0

@@ -26,7 +26,7 @@ from ozonetel_async import (
 )
 from ozonetel_async.testing import Fault, Simulator
 
-from ..conftest import WINDOW, Connect, eventually, fast_limits
+from ..conftest import EAGER, WINDOW, Connect, eventually, fast_limits
 
 pytestmark = pytest.mark.usefixtures("no_tasks_left")
 
@@ -83,15 +83,13 @@ async def test_a_token_is_renewed_before_it_expires(sim: Simulator, client: Ozon
     assert (sim.arrivals("add"), sim.writes_applied("add")) == (calls, calls)
 
 
-@pytest.mark.parametrize("sim_options", [{"auth_mode": "TOKEN_AUTH", "token_life": 1.0}])
 @pytest.mark.parametrize("fault", [Fault.reset_before_apply(), Fault.status(500, apply=False), Fault.http_429("3600")])
 async def test_a_renewal_that_fails_leaves_the_token_in_use_while_it_lives(
     sim: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    monkeypatch.setattr("ozonetel_async.sending.bearer_tokens._RENEW_AT", 0.01)
+    monkeypatch.setattr("ozonetel_async.sending.bearer_tokens._RENEW_AT", 0.0)
     client = connect(auth="token")
-    await add(client)
-    sim.inject("token", fault, times=1)
+    sim.inject("token", fault, after=1, times=1)
     while sim.arrivals("token") < 2:
         assert (await add(client)).outcome == "accepted"
     assert (await add(client)).outcome == "accepted"
@@ -116,22 +114,39 @@ async def test_a_single_call_costs_one_refresh_and_one_repetition(sim: Simulator
 
 async def test_a_token_that_never_pleases_ends_after_one_refresh(sim: Simulator, client: OzonetelClient) -> None:
     sim.inject("add", EXPIRED, times=None)
-    with pytest.raises(AuthenticationError, match="Token Expired") as caught:
+    with pytest.raises(AuthenticationError, match="another program takes tokens") as caught:
         await add(client)
     assert caught.value.outcome == "refused"
     assert (sim.tokens.issued, sim.arrivals("add")) == (2, 2)
 
 
 @pytest.mark.parametrize("code", [401, 403])
-async def test_an_http_refusal_without_a_documented_text_does_not_cost_a_token(
-    sim: Simulator, client: OzonetelClient, code: int
-) -> None:
-    sim.inject("add", Fault.status(code, apply=False))
-    with pytest.raises(AuthenticationError, match=f"HTTP {code}") as caught:
-        await add(client)
-    assert caught.value.forbidden is (code == 403)
+async def test_a_firewalls_refusals_do_not_use_up_the_tokens(sim: Simulator, connect: Connect, code: int) -> None:
+    """Each 401 and 403 took a new token: five such leads used up the hour."""
+    client = connect(auth="token", limits=fast_limits(token=RateLimit(10, 3600.0)))
+    await add(client)
+    sim.inject("add", Fault.status(code, apply=False), times=None)
+    for _ in range(6):
+        with pytest.raises(AuthenticationError, match=f"HTTP {code}") as caught:
+            await add(client)
+        assert (caught.value.outcome, caught.value.forbidden) == ("refused", code == 403)
+    assert sim.tokens.issued == (2 if code == 401 else 1)
+    sim.clear_faults()
+    assert (await add(client)).outcome == "accepted"
+
+
+async def test_one_401_is_tried_again_with_the_same_token(sim: Simulator, client: OzonetelClient) -> None:
+    sim.inject("add", Fault.status(401, apply=False))
     await add(client)
     assert (sim.tokens.issued, sim.arrivals("add"), sim.writes_applied("add")) == (1, 2, 1)
+
+
+async def test_a_token_that_is_refused_without_its_name_twice_is_replaced(
+    sim: Simulator, client: OzonetelClient
+) -> None:
+    sim.inject("add", Fault.status(401, apply=False), times=2)
+    await add(client)
+    assert (sim.tokens.issued, sim.arrivals("add"), sim.writes_applied("add")) == (2, 3, 1)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +165,10 @@ async def test_processes_that_take_each_others_token_go_on_working(sim: Simulato
 
 
 @pytest.mark.parametrize("sim_options", [{"auth_mode": "TOKEN_AUTH", "limits": {"token": 2}}])
-async def test_the_limit_of_new_tokens_is_kept(sim: Simulator, connect: Connect) -> None:
+async def test_the_limit_of_new_tokens_is_kept(
+    sim: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ozonetel_async.sending.bearer_tokens._CONTEST", 0.0)
     client = connect(auth="token", limits=fast_limits(token=RateLimit(2, WINDOW)))
     for _ in range(5):
         await add(client)
@@ -158,15 +176,33 @@ async def test_the_limit_of_new_tokens_is_kept(sim: Simulator, connect: Connect)
     assert (sim.tokens.issued, sim.refusals("token"), sim.worst_window("token")) == (5, 0, 2)
 
 
-async def test_no_new_token_within_the_time_limit_means_not_sent(sim: Simulator, connect: Connect) -> None:
-    limits = fast_limits(token=RateLimit(1, 3600.0))
-    client = connect(auth="token", limits=limits, timeouts=Timeouts(total=5.0))
+async def test_no_new_token_within_max_wait_means_not_sent(sim: Simulator, connect: Connect) -> None:
+    client = connect(auth="token", limits=fast_limits(token=RateLimit(1, 3600.0)))
     await add(client)
     sim.tokens.expire()
     with pytest.raises(QueueTimeoutError) as caught:
-        await add(client)
+        await client.add_lead("Diwali", LEAD, max_wait=30.0)
     assert (caught.value.outcome, caught.value.endpoint) == ("not_sent", "token")
     assert (sim.arrivals("token"), sim.arrivals("add")) == (1, 2)
+
+
+async def test_max_wait_holds_while_a_token_is_fetched(sim: Simulator, client: OzonetelClient) -> None:
+    sim.inject("token", Fault.stall_before_apply())
+    with pytest.raises(QueueTimeoutError) as caught:
+        await client.add_lead("Diwali", LEAD, max_wait=0.05)
+    assert (caught.value.outcome, sim.arrivals("add"), client.queues["add"].free) == ("not_sent", 0, 100)
+
+
+async def test_two_clients_of_one_account_are_damped(sim: Simulator, connect: Connect) -> None:
+    one, other = connect(auth="token"), connect(auth="token")
+    errors: list[LeadReceipt | BaseException] = []
+    for _ in range(20):
+        for client in (one, other):
+            errors += await asyncio.gather(add(client), return_exceptions=True)
+    refused = [error for error in errors if isinstance(error, AuthenticationError)]
+    assert refused
+    assert all("another program takes tokens for this account" in str(error) for error in refused)
+    assert sim.tokens.issued <= 5
 
 
 FAILING = [
@@ -188,19 +224,20 @@ FAILING = [
 async def test_without_a_token_nothing_is_sent(
     sim: Simulator, connect: Connect, fault: Fault, kind: type[OzonetelError]
 ) -> None:
-    client = connect(auth="token", timeouts=Timeouts(total=0.4 if fault.kind == "stall" else 5.0))
-    sim.inject("token", fault)
+    client = connect(auth="token", timeouts=Timeouts(total=0.2 if fault.kind == "stall" else 5.0))
+    sim.inject("token", fault, times=None)
     answers = await asyncio.gather(*(add(client) for _ in range(10)), return_exceptions=True)
     assert {type(error) for error in answers} == {kind}
     assert all(isinstance(error, OzonetelError) and error.outcome != "unknown" for error in answers)
-    assert (sim.arrivals("token"), sim.arrivals("add"), client.queues["add"].free) == (1, 0, 100)
+    fetches = 1 if kind is RateLimitedError else EAGER.connect_attempts
+    assert (sim.arrivals("token"), sim.arrivals("add"), client.queues["add"].free) == (fetches, 0, 100)
 
 
-async def test_after_a_failure_the_next_call_tries_again(sim: Simulator, client: OzonetelClient) -> None:
-    sim.inject("token", Fault.reset_before_apply())
-    with pytest.raises(ConnectError):
-        await add(client)
-    assert (await add(client)).outcome == "accepted"
+async def test_a_call_outlives_a_token_endpoint_that_fails_for_a_moment(sim: Simulator, client: OzonetelClient) -> None:
+    sim.inject("token", Fault.status(502, apply=False), times=2)
+    receipts = await asyncio.gather(*(add(client) for _ in range(20)))
+    assert {receipt.outcome for receipt in receipts} == {"accepted"}
+    assert (sim.arrivals("token"), sim.tokens.issued) == (3, 1)
 
 
 async def test_a_wrong_key_is_told_by_the_token_endpoint(sim: Simulator, connect: Connect) -> None:

@@ -43,6 +43,18 @@ def test_fixtures_work_in_both_modes(pytester: pytest.Pytester, mode: str, sourc
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize("scope", ["module", "session"])
+@pytest.mark.parametrize("how", ["marker", "setting"])
+def test_fixtures_run_on_the_loop_of_the_test(pytester: pytest.Pytester, scope: str, how: str) -> None:
+    """It was 60 s of silence, and then an unknown outcome."""
+    mark = f'@pytest.mark.asyncio(loop_scope="{scope}")' if how == "marker" else "@pytest.mark.asyncio"
+    pytester.makepyfile(CLIENT.format(mark=mark) + TESTS.format(mark=mark))
+    setting = f"asyncio_default_test_loop_scope = {scope}" if how == "setting" else ""
+    pytester.makeini(f"[pytest]\nasyncio_default_fixture_loop_scope = function\n{setting}\n")
+    result = pytester.runpytest_subprocess("-p", "no:randomly", "-W", "error")
+    result.assert_outcomes(passed=2)
+
+
 def test_without_pytest_asyncio_the_fixture_says_so(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(ozonetel_simulator): pass")
     pytester.makeconftest("""

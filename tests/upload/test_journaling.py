@@ -1,4 +1,4 @@
-"""The upload's side of its journal: batches recognised or refused, invalid rows filed, sends noted, callbacks waited
+"""The upload's side of its journal: batches matched or refused, invalid rows filed, sends noted, callbacks waited
 for."""
 
 from __future__ import annotations
@@ -56,19 +56,34 @@ async def journal(path: Path) -> AsyncIterator[Journal]:
 
 
 async def state(journal: Journal, index: int = 0) -> str:
-    return (await journal.entries())[index].state
+    return (await journal.batches())[index].state
 
 
 # --- the input, compared ---------------------------------------------------------------------------------------------
 
 
+def invalid_rows(journal: Journal) -> list[list[int]]:
+    with closing(sqlite3.connect(journal.path)) as db:
+        return [json.loads(text) for (text,) in db.execute("SELECT invalid FROM batches ORDER BY id")]
+
+
+async def send(kept: UploadJournal, index: int) -> str | None:
+    """Send a batch, and have it accepted; its callback token."""
+    given = call()
+    await kept.prepare(batch(index), given)
+    assert given.before_send is not None
+    await given.before_send()
+    await kept.conclude(batch(index), "accepted", f"id-{index}")
+    return url_token(str(given.params["callBackUrl"]))
+
+
 async def replaying(journal: Journal, count: int) -> UploadJournal:
     for index in range(count):
-        await journal.plan(batch(index), [], None)
-    return UploadJournal(journal, await journal.entries(), None)
+        await journal.plan(batch(index), [])
+    return UploadJournal(journal, await journal.batches(), None)
 
 
-async def test_the_same_batches_are_recognised_in_their_order(journal: Journal) -> None:
+async def test_the_same_batches_are_matched_in_their_order(journal: Journal) -> None:
     kept = await replaying(journal, 2)
     seen = [kept.replaying]
     for index in range(2):
@@ -111,18 +126,17 @@ async def test_invalid_rows_are_filed_with_the_batch_that_accounts_for_them(jour
     for row in (1, 2, 11, 12, 23):
         kept.note_invalid(row)
     for index in range(2):
-        await kept.prepare(batch(index, invalid=2), call(), at_once=False)
-    stored = await journal.run(lambda db: [row[0] for row in db.execute("SELECT invalid FROM batches ORDER BY id")])
-    assert [json.loads(text) for text in stored] == [[1, 2], [11, 12]]
+        await kept.prepare(batch(index, invalid=2), call())
+    assert invalid_rows(journal) == [[1, 2], [11, 12]]
 
 
-async def test_invalid_rows_of_recognised_batches_are_not_filed_with_new_ones(journal: Journal) -> None:
+async def test_invalid_rows_of_matched_batches_are_not_filed_with_new_ones(journal: Journal) -> None:
     kept = await replaying(journal, 1)
     kept.note_invalid(3)
     kept.note_invalid(11)
     kept.compare(batch(0))
-    await kept.prepare(batch(1, invalid=1), call(), at_once=False)
-    assert await journal.run(lambda db: db.execute("SELECT invalid FROM batches WHERE id = 1").fetchone()[0]) == "[11]"
+    await kept.prepare(batch(1, invalid=1), call())
+    assert invalid_rows(journal) == [[], [11]]
 
 
 # --- a batch on its way ----------------------------------------------------------------------------------------------
@@ -130,10 +144,10 @@ async def test_invalid_rows_of_recognised_batches_are_not_filed_with_new_ones(jo
 
 async def test_a_new_batch_is_written_ahead_and_marked_when_it_leaves(journal: Journal) -> None:
     kept, given = UploadJournal(journal, [], None), call()
-    await kept.prepare(batch(0), given, at_once=False)
+    await kept.prepare(batch(0), given)
     assert given.payload == b"from the input"
     assert given.params == {"checkDuplicate": "true", "callBackUrl": BASE}
-    assert await journal.body(0) == (batch(0).payload, None)
+    assert await journal.body(0) == batch(0).payload
     assert await state(journal) == "pending"
     assert given.before_send is not None
     assert given.not_applied is not None
@@ -144,27 +158,12 @@ async def test_a_new_batch_is_written_ahead_and_marked_when_it_leaves(journal: J
         assert await state(journal) == "pending"
 
 
-async def test_a_batch_that_may_go_at_once_is_marked_with_the_same_write(journal: Journal) -> None:
-    kept, given = UploadJournal(journal, [], None), call()
-    await kept.prepare(batch(0), given, at_once=True)
-    assert await state(journal) == "sent"
-    assert given.before_send is not None
-    assert given.not_applied is not None
-    changed = await journal.run(lambda db: db.execute("SELECT changed FROM batches").fetchone())
-    await given.before_send()
-    assert await journal.run(lambda db: db.execute("SELECT changed FROM batches").fetchone()) == changed
-    await given.not_applied()
-    assert await state(journal) == "pending"
-    await given.before_send()
-    assert await state(journal) == "sent", "only the first time is it marked already"
-
-
 async def test_a_journaled_batch_brings_its_own_bytes_and_token(journal: Journal) -> None:
     first, given = UploadJournal(journal, [], BASE), call()
-    await first.prepare(batch(0), given, at_once=False)
+    await first.prepare(batch(0), given)
     url = str(given.params["callBackUrl"])
-    second, given = UploadJournal(journal, await journal.entries(), f"{BASE}/v2"), call()
-    await second.prepare(again(batch(0)), given, at_once=True)
+    second, given = UploadJournal(journal, await journal.batches(), f"{BASE}/v2"), call()
+    await second.prepare(again(batch(0)), given)
     assert given.payload == batch(0).payload
     assert given.params == {"checkDuplicate": "true", "callBackUrl": url.replace("/in/", "/in/v2/")}
     assert await state(journal) == "pending", "what is journaled is marked when it leaves, not before"
@@ -177,13 +176,13 @@ async def test_tokens_are_fresh_for_each_batch_and_only_there_with_a_base(journa
     kept, tokens = UploadJournal(journal, [], BASE), set()
     for index in range(20):
         given = call()
-        await kept.prepare(batch(index), given, at_once=False)
+        await kept.prepare(batch(index), given)
         tokens.add(url_token(str(given.params["callBackUrl"])))
     assert len(tokens) == 20
     assert None not in tokens
     given = call()
-    await UploadJournal(journal, [], None).prepare(batch(20), given, at_once=False)
-    assert (await journal.body(20))[1] is None
+    await UploadJournal(journal, [], None).prepare(batch(20), given)
+    assert given.params == call().params
 
 
 @pytest.mark.parametrize(
@@ -196,9 +195,10 @@ async def test_tokens_are_fresh_for_each_batch_and_only_there_with_a_base(journa
     ],
 )
 async def test_each_fate_is_written_down(journal: Journal, outcome: Any, kept: tuple[Any, ...]) -> None:
-    await journal.plan(batch(0), [], None, sent=True)
+    await journal.plan(batch(0), [])
+    await journal.mark(0, "sent")
     await UploadJournal(journal, [], None).conclude(batch(0), outcome, "172")
-    (entry,) = await journal.entries()
+    (entry,) = await journal.batches()
     assert (entry.state, entry.transaction_id, entry.error) == kept
 
 
@@ -211,7 +211,7 @@ async def test_opening_gives_the_first_runs_moment_and_closes_in_the_end(path: P
             assert moment == datetime.fromisoformat(HEADER.checked_at)
             assert moment.utcoffset() is not None
             if not kept.replaying:
-                await kept.journal.plan(batch(0), [], None)
+                await kept.journal.plan(batch(0), [])
     with pytest.raises(LookupError):
         async with open_upload_journal(path, HEADER, None):
             raise LookupError
@@ -220,7 +220,7 @@ async def test_opening_gives_the_first_runs_moment_and_closes_in_the_end(path: P
 
 async def test_a_time_that_is_none_is_damage(path: Path) -> None:
     async with open_upload_journal(path, HEADER, None) as (kept, _):
-        await kept.journal.plan(batch(0), [], None)
+        await kept.journal.plan(batch(0), [])
     with closing(sqlite3.connect(path)) as db:
         db.execute("UPDATE header SET value = replace(value, '2025-06-01', '2025-99-01')")
         db.commit()

@@ -32,6 +32,7 @@ from ozonetel_async.callbacks.results import JobResult
 from ozonetel_async.callbacks.url_tokens import url_token
 from ozonetel_async.journal import store as store_module
 from ozonetel_async.journal.counts import add_counts
+from ozonetel_async.journal.failed_rows import StoredRow
 from ozonetel_async.journal.journal import Journal, JournaledBatch
 from ozonetel_async.testing import Fault, Simulator
 from ozonetel_async.upload import journaling
@@ -123,7 +124,7 @@ def check_numbers(sim: Simulator, report: UploadReport) -> None:
 async def entries(path: Path) -> list[JournaledBatch]:
     journal = await Journal.attach(path)
     try:
-        return await journal.entries()
+        return await journal.batches()
     finally:
         await journal.close()
 
@@ -413,8 +414,11 @@ async def test_the_same_bytes_and_callback_tokens_go_out_after_a_stop(
     stop.set()
     await upload
     with closing(sqlite3.connect(path)) as db:
-        journaled = db.execute("SELECT token, body FROM batches JOIN bodies USING (id) ORDER BY id").fetchall()
-    assert len(journaled) >= 4
+        bodies = [body for (body,) in db.execute("SELECT body FROM bodies ORDER BY id")]
+    assert len(bodies) >= 4
+    journal = await Journal.attach(path)
+    journaled = [(await journal.callback_token(index), body) for index, body in enumerate(bodies)]
+    await journal.close()
     fresh = connect(limits=fast_limits(bulk=RateLimit(9, 0.01)))
     await fresh.upload("Diwali", rows(), journal=path, callback_url=BASE)
     sent = {str(r.params["callBackUrl"]): str(r.params["bulkData"]).encode() for r in sim.requests("bulk")}
@@ -438,7 +442,7 @@ async def test_each_batch_has_a_callback_url_of_its_own_that_proves_the_caller(
         batch.index: batch.transaction_id for batch in (await client.upload("Diwali", rows(), journal=path)).batches
     }
     journal = await Journal.attach(path)
-    for entry in await journal.entries():
+    for entry in await journal.batches():
         (token,) = (
             token
             for token, record in zip(tokens, sim.requests("bulk"), strict=True)
@@ -447,7 +451,7 @@ async def test_each_batch_has_a_callback_url_of_its_own_that_proves_the_caller(
         assert token is not None
         assert entry.transaction_id == tickets[entry.index]
         assert await journal.deliver(token, JobResult(str(entry.transaction_id), True, entry.rows, entry.rows, 0))
-    assert all(entry.settlement.result is not None for entry in await journal.entries())
+    assert all(entry.settlement.result is not None for entry in await journal.batches())
     await journal.close()
 
 
@@ -458,8 +462,7 @@ async def test_a_callback_proves_what_was_held_and_the_next_run_counts_it(
     report = await client.upload("Diwali", rows(), journal=path, callback_url=BASE, concurrency=1)
     assert outcomes(report)[1] == "unknown"
     journal = await Journal.attach(path)
-    _, token = await journal.body(1)
-    assert token is not None
+    token = await journal.callback_token(1)
     assert await journal.deliver(token, JobResult("172", True, 500, 500, 0))
     await journal.close()
     again = await client.upload("Diwali", rows(), journal=path, callback_url=BASE)
@@ -476,8 +479,8 @@ async def test_a_batch_left_over_by_a_run_without_callbacks_gets_a_token_of_its_
     await client.upload("Diwali", rows(), journal=path, callback_url=BASE)
     (record,) = sim.requests("bulk")
     journal = await Journal.attach(path)
-    _, token = await journal.body(1)
-    assert url_token(str(record.params["callBackUrl"])) == token is not None
+    assert url_token(str(record.params["callBackUrl"])) == await journal.callback_token(1)
+    assert await journal.unsettled() == 1
     await journal.close()
 
 
@@ -488,8 +491,7 @@ async def test_a_refused_batch_that_a_callback_says_was_taken_is_not_sent_again(
     report = await client.upload("Diwali", rows(), journal=path, callback_url=BASE, concurrency=1)
     assert outcomes(report)[1] == "refused"
     journal = await Journal.attach(path)
-    _, token = await journal.body(1)
-    assert token is not None
+    token = await journal.callback_token(1)
     assert await journal.deliver(token, JobResult("172", True, 500, 500, 0))
     await add_counts(report, journal)
     assert (report.rows_refused, report.rows_accepted) == (0, ROWS)
@@ -559,13 +561,10 @@ async def test_rows_that_the_first_sending_added_are_no_failures_of_the_second(
     )
     assert (report.rows_accepted, sim.writes_applied("bulk")) == (400, 2)
     journal = await Journal.attach(path)
-    (entry,) = await journal.entries()
-    _, token = await journal.body(0)
-    assert token is not None
+    (entry,) = await journal.batches()
+    token = await journal.callback_token(0)
     assert await journal.deliver(token, JobResult(str(entry.transaction_id), True, 400, 0, 400))
-    await journal.run(
-        lambda db: db.execute("INSERT INTO failed_rows VALUES (0, 1, '9', 'Number Already Exist', 'exact')")
-    )
+    await journal.store_failed_rows(0, [StoredRow(1, "9", "Number Already Exist", "exact")], "done")
     await add_counts(report, journal)
     assert (report.rows_added, len(list(report.failed_rows()))) == (0, 1)
     assert await journal.deliver(token, JobResult("first", True, 400, 400, 0))
@@ -670,14 +669,14 @@ async def test_a_batch_refused_for_the_rate_goes_back_until_its_next_turn(
     seen: list[str] = []
     mark = Journal.mark
 
-    async def noting(self: Journal, index: int, state: Any) -> None:
+    async def noting(self: Journal, index: int, state: Any, **options: Any) -> None:
         seen.append(state)
-        await mark(self, index, state)
+        await mark(self, index, state, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Journal, "mark", noting)
         report = await client.upload("Diwali", rows(400), journal=path)
-    assert seen == ["pending", "sent", "pending", "sent"], "the first one was written as sent at once"
+    assert seen == ["sent", "pending", "sent", "pending", "sent"]
     assert report.rows_accepted == 400
     sim.inject("bulk", Fault.rate_refusal(), times=3)
     other = path.with_name("b.journal")
@@ -875,14 +874,16 @@ async def test_two_uploads_on_one_journal_are_one_too_many(client: OzonetelClien
 async def test_a_disk_that_fills_up_stops_the_upload_and_nothing_unwritten_is_sent(
     client: OzonetelClient, sim: Simulator, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare = store_module._prepare
+    connect = store_module.connect
 
-    def small(connection: sqlite3.Connection, path: Path, create: bool) -> None:
-        prepare(connection, path, create)
+    def small(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
         connection.execute("PRAGMA max_page_count = 20").fetchone()
+        return connection
 
-    monkeypatch.setattr(store_module, "_prepare", small)
-    report = await client.upload("Diwali", rows(), journal=path, on_progress=Watch())
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "connect", small)
+        report = await client.upload("Diwali", rows(), journal=path, on_progress=Watch())
     assert report.stopped_by == "JournalError: journal a.journal: the disk is full; make room and run the same again"
     assert report.rows_accepted >= 500
     assert report.rows_unknown == 0
@@ -891,7 +892,6 @@ async def test_a_disk_that_fills_up_stops_the_upload_and_nothing_unwritten_is_se
     journaled = await states(path)
     assert journaled.count("accepted") == sim.arrivals("bulk") <= len(journaled) < 6
     assert set(journaled) <= {"accepted", "pending"}
-    monkeypatch.setattr(store_module, "_prepare", prepare)
     assert (await client.upload("Diwali", rows(), journal=path)).rows_accepted == ROWS
     await each_once(sim, range(1, ROWS + 1))
 
@@ -953,10 +953,10 @@ async def test_a_batch_that_cannot_be_marked_as_sent_is_not_sent(
     client = connect(limits=fast_limits(bulk=RateLimit(1, 0.05), transit_margin=0.0))
     mark = Journal.mark
 
-    async def full(self: Journal, index: int, state: Any) -> None:
+    async def full(self: Journal, index: int, state: Any, **options: Any) -> None:
         if index == 2 and state == "sent":
             raise JournalError("journal a.journal: the disk is full")
-        await mark(self, index, state)
+        await mark(self, index, state, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "mark", full)

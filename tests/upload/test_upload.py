@@ -338,7 +338,7 @@ async def journaled(path: Path) -> list[str]:
     """The states of the batches in a journal, as another process sees them."""
     journal = await Journal.attach(path)
     try:
-        return [entry.state for entry in await journal.entries()]
+        return [entry.state for entry in await journal.batches()]
     finally:
         await journal.close()
 

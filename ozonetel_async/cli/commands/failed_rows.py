@@ -65,7 +65,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         with screen.file(args.out) as out:
             if not args.no_fetch:
                 await collect_failed_rows(journal, policy=link_policy(args))
-            entries, missing = await journal.entries(), await journal.unsettled()
+            entries, missing = await journal.batches(), await journal.unsettled()
             with out.writing() as file:
                 rows, unmatched = _write(file, args.journal)
     finally:

@@ -58,12 +58,11 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     log, told = logging.getLogger("ozonetel_async"), _Told(screen)
     log.addHandler(told)
     try:
-        async with JournalFolder(args.journals) as folder:
-            receiver = CallbackReceiver(folder, timezone=args.timezone)
-            with stop_on_signals(lambda: None) as stop:
-                async with listening(args.listen, receiver, seen) as local:
-                    screen.note(f"taking callbacks in at {local} for the journals in {args.journals}; Ctrl-C ends it")
-                    await stop.wait()
+        receiver = CallbackReceiver(JournalFolder(args.journals), timezone=args.timezone)
+        with stop_on_signals(lambda: None) as stop:
+            async with listening(args.listen, receiver, seen) as local:
+                screen.note(f"taking callbacks in at {local} for the journals in {args.journals}; Ctrl-C ends it")
+                await stop.wait()
     finally:
         log.removeHandler(told)
     stored = seen.pop(200, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sqlite3
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -124,8 +123,8 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
 
 
 async def _read(journal: Journal, path: str) -> _Status:
-    header, entries, unsettled = await journal.header(), await journal.entries(), await journal.unsettled()
-    changed, failed_rows = await journal.run(_read_figures)
+    header, entries, unsettled = await journal.header(), await journal.batches(), await journal.unsettled()
+    changed, failed_rows = await journal.changed(), await journal.failed_rows()
     verdicts = counts_of(entries)
     totals = totals_of(verdicts)
     overdue = sum(entry.settlement.lost for entry in entries)
@@ -156,12 +155,6 @@ async def _read(journal: Journal, path: str) -> _Status:
         lists=dict(lists_of(entries)),
         failed_rows=failed_rows,
     )
-
-
-def _read_figures(db: sqlite3.Connection) -> tuple[float | None, int]:
-    (changed,) = db.execute("SELECT max(changed) FROM batches").fetchone()
-    (failed_rows,) = db.execute("SELECT count(*) FROM failed_rows").fetchone()
-    return changed, failed_rows
 
 
 def _batches_by_state(entries: list[JournaledBatch]) -> dict[str, int]:

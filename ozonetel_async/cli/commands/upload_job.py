@@ -233,7 +233,7 @@ async def _earlier(job: UploadJob, on_unknown: Literal["hold", "resend"]) -> Upl
     except JournalError:
         return report  # there is none yet, or the upload itself will say what is wrong with it
     try:
-        entries = await journal.entries()
+        entries = await journal.batches()
     finally:
         await journal.close()
     for entry in entries:
