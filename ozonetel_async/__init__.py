@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         UploadReport,
     )
     from .rows.csv_file import read_csv
+    from .rows.excel import read_excel
 
 __version__ = "0.1.0"
 
@@ -98,6 +99,7 @@ _HOMES = {
         "UploadReport",
     ),
     "rows.csv_file": ("read_csv",),
+    "rows.excel": ("read_excel",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -147,6 +149,7 @@ __all__ = [
     "collect_failed_rows",
     "failed_leads",
     "read_csv",
+    "read_excel",
 ]
 
 # Hidden from type checkers, to which a module with `__getattr__` has every name, misspelt ones too.

@@ -229,7 +229,7 @@ class OzonetelClient:
         )
         check_campaign(campaign)
         leads = prepared(leads, columns)
-        rows = await _take_at_most(leads, self._dispatcher.endpoints["bulk"].rows)
+        rows = await _take_at_most(leads, self._dispatcher.endpoints["bulk"].rows, named=columns is None)
         chunker = self._chunker("bulk", columns, leads)(raise_invalid)
         (batch,) = chunker.feed(rows) or chunker.flush()
         reply = await self._request("bulk", params, campaign, queue_priority, max_wait, batch.payload)
@@ -477,7 +477,7 @@ class OzonetelClient:
         return chunker_maker(self._config, layout, row_limit, columns, leads, datetime.now(self._config.timezone))
 
 
-async def _take_at_most(leads: Rows, limit: int) -> list[Row]:
+async def _take_at_most(leads: Rows, limit: int, *, named: bool) -> list[Row]:
     """All rows of a small input; an endless one is left after one row too many."""
     intake = RowSource(leads, named=named)
     rows: list[Row] = []

@@ -20,6 +20,8 @@ from datetime import date, datetime, timedelta
 from typing import ClassVar, TypeAlias
 from zoneinfo import ZoneInfo
 
+from .plain_cells import plain_cell
+
 __all__ = [
     "UNSENDABLE",
     "BadCell",
@@ -175,6 +177,7 @@ class ColumnCheck:
         try:
             return self._texts(cells)  # type: ignore[arg-type]
         except Exception:
+            cells = ["" if (plain := plain_cell(cell)) is None else plain for cell in cells]
             return self._each(cells, range(len(cells)))
 
     def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:

@@ -43,9 +43,9 @@ class RowSource:
     """Takes rows from an input.
 
     Args:
-        rows: leads, mappings or sequences; any iterable or async iterable, of any length. Records become mappings, unless
-            the rows have ``columns``.
-        named: whether rows that are records are to be read by their fields' names, and not in their order.
+        rows: leads, mappings, sequences or records; any iterable or async iterable, of any length. Records become
+            mappings.
+        named: whether records that are sequences, too, are read by their names and not by their order.
 
     Attributes:
         failure: the exception the input itself ended with, or None.
@@ -56,7 +56,7 @@ class RowSource:
 
     def __init__(self, rows: Rows, *, named: bool = True) -> None:
         check_kind(rows)
-        self._named = named and not hasattr(rows, "columns")
+        self._named = named
         self._readers: dict[type, Callable[[Row], Row] | None] = {}
         self.failure: Exception | None = None
         self._rows = rows
@@ -104,16 +104,12 @@ class RowSource:
     def rest(self) -> list[Row]:
         """Rows taken from the input and not handed out yet."""
         rows, self._taken = self._taken, []
-        return self._read_records(rows) if self._named else rows
-
-    def _read_records(self, rows: list[Row]) -> list[Row]:
-        """The rows with records as mappings."""
-        for kind in set(map(type, rows)) - self._readers.keys():
-            self._readers[kind] = record_reader(kind)
-        readers = self._readers
-        if not any(readers[kind] for kind in set(map(type, rows))):
+        kinds = set(map(type, rows))
+        for kind in kinds - self._readers.keys():
+            self._readers[kind] = record_reader(kind, named=self._named)
+        if not any(self._readers[kind] for kind in kinds):
             return rows
-        return [row if (read := readers[type(row)]) is None else read(row) for row in rows]
+        return [row if (read := self._readers[type(row)]) is None else read(row) for row in rows]
 
     async def _take_sync(self) -> None:
         assert self._sync is not None

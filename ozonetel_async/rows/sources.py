@@ -10,13 +10,12 @@ import itertools
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 from ..errors import ConfigurationError, InputError
 from ..models import Lead, Row
-from .columns import label, lead_columns
-from .headers import SAMPLE_ROWS, read_header, service_name
+from .columns import PHONE, label, lead_columns
+from .headers import SAMPLE_ROWS, is_phone_header, read_header, service_name
 from .plain_cells import plain_cell
 
 __all__ = ["AsyncTable", "Table", "check_kind", "record_reader", "table_of"]
@@ -24,7 +23,9 @@ __all__ = ["AsyncTable", "Table", "check_kind", "record_reader", "table_of"]
 _FETCHED: Final = 500
 _Rows: TypeAlias = Callable[[], Iterable[Sequence[object]]]
 _FIELDS: Final = {field: column for field, column in lead_columns("bulk").items()}
+# Below these, floats of 64 and of 32 bits hold whole numbers exactly.
 _SAFE_FLOAT: Final = 2.0**53
+_SAFE_SINGLE: Final = 2.0**24
 _COLUMNS: Final = re.compile(r"columns=(\{[^{}]*\})")
 
 
@@ -149,7 +150,6 @@ def _pandas(frame: Any, columns: Sequence[str] | None) -> Table:
     if getattr(frame.columns, "nlevels", 1) > 1:
         raise ConfigurationError("leads: column names of several levels (MultiIndex); flatten them to text first")
     names = list(frame.columns)
-    _check_names(names)
     read = [_pandas_column(frame.iloc[:, i], label(name)) for i, name in enumerate(names)]
     return _framed(names, lambda start, stop: [cells(start, stop) for cells in read], len(frame), columns)
 
@@ -179,11 +179,17 @@ def _are_whole(cells: Iterable[float], size: int, name: str) -> bool:
     for cell in cells:
         if not cell.is_integer():
             whole = False
-        elif abs(cell) >= (_SAFE_FLOAT if size >= 8 else 2.0**24):
+        elif abs(cell) >= (_SAFE_FLOAT if size >= 8 else _SAFE_SINGLE):
+            if not _is_phone(name):
+                return False
             raise ConfigurationError(
                 f"leads: column {name!r} holds floats ({size * 8} bits) that have lost digits; read it as text (dtype=str)"
             )
     return whole
+
+
+def _is_phone(name: str) -> bool:
+    return service_name(name) == PHONE or is_phone_header(name)
 
 
 def _is_polars(leads: object) -> bool:
@@ -240,9 +246,9 @@ def _framed(
         for start in range(0, length, _FETCHED):
             yield from zip(*read(start, min(length, start + _FETCHED)), strict=True)
 
-    _check_names(names)
     if columns is not None:
         return _named(columns, len(names), rows)
+    _check_names(names)
     sample = [["" if cell is None else cell for cell in row] for row in itertools.islice(rows(), SAMPLE_ROWS)]
     return Table(names, rows, _RENAME, sample)
 
@@ -316,21 +322,25 @@ _KINDS: Final[tuple[tuple[Callable[[object], bool], Callable[[Any, Sequence[str]
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
-def record_reader(kind: type) -> Callable[[Any], Row] | None:
+def record_reader(kind: type, *, named: bool = True) -> Callable[[Any], Row] | None:
     """How rows of a class become mappings by the service's names; None for those that are rows as they stand.
 
     Known are named tuples, rows of databases (``keys`` and ``[]``), dataclasses, msgspec Structs and pydantic models.
+
+    Args:
+        kind: the class.
+        named: whether rows that are sequences, too, are read by their names.
     """
-    if issubclass(kind, Lead | dict):
+    if issubclass(kind, Lead | list | Mapping) or (not named and issubclass(kind, Sequence)):
         return None
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return partial(_from_fields, [(field, _column(field)) for field in kind._fields])
-    if callable(getattr(kind, "keys", None)) and hasattr(kind, "__getitem__") and not issubclass(kind, Mapping):
+        return _reader(kind._fields, getattr)
+    if callable(getattr(kind, "keys", None)) and hasattr(kind, "__getitem__"):
         return _from_keys
     for attribute in ("__dataclass_fields__", "__struct_fields__", "model_fields"):
         fields = getattr(kind, attribute, None)
         if fields is not None:
-            return partial(_from_fields, [(field, _column(field)) for field in fields])
+            return _reader(fields, getattr)
     return None
 
 
@@ -338,12 +348,20 @@ def _column(field: str) -> str:
     return _FIELDS.get(field) or service_name(field)
 
 
+def _reader(names: Iterable[str], get: Callable[[Any, str], object]) -> Callable[[Any], Row]:
+    fields = [(name, _column(name)) for name in names]
+
+    def read(row: Any) -> Row:
+        try:
+            return cast(Row, {column: plain_cell(get(row, name)) for name, column in fields})
+        except Exception:
+            return cast(Row, row)  # its own code fails; the check of the row says so
+
+    return read
+
+
 def _from_keys(row: Any) -> Row:
-    return {_column(name): plain_cell(row[name]) for name in row.keys()}  # type: ignore[misc]  # noqa: SIM118
-
-
-def _from_fields(fields: Sequence[tuple[str, str]], row: Any) -> Row:
-    return {column: plain_cell(getattr(row, field)) for field, column in fields}  # type: ignore[misc]
+    return _reader(row.keys(), lambda row, name: row[name])(row)
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

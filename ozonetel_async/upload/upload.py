@@ -125,8 +125,8 @@ class Upload:
         self._priority = options.queue_priority
         self._attempts = _RESENDS if options.on_unknown == "resend" else 1
         self._on_progress = options.on_progress
-        self._intake = RowSource(rows)
         self._chunker = make_chunker(self._note_invalid)
+        self._intake = RowSource(rows, named=self._chunker.columns is None)
         self._rejects = None if options.rejects is None else Rejects(options.rejects, rows)
         self._fresh: deque[Batch] = deque()  # cut, and not yet compared with the journal or written into it
         self._ready: deque[Batch] = deque()
