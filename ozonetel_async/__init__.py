@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from .rows.csv_file import read_csv
     from .rows.excel import read_excel
+    from .rows.rejects import Rejects
 
 __version__ = "0.1.0"
 
@@ -100,6 +101,7 @@ _HOMES = {
     ),
     "rows.csv_file": ("read_csv",),
     "rows.excel": ("read_excel",),
+    "rows.rejects": ("Rejects",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -140,6 +142,7 @@ __all__ = [
     "QueueTimeoutError",
     "RateLimit",
     "RateLimitedError",
+    "Rejects",
     "RequestRejectedError",
     "RetryPolicy",
     "ScheduleReport",

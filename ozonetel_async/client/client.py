@@ -39,6 +39,7 @@ from ..protocol.requests import Params
 from ..rows.batches import ChunkerMaker, chunker_maker, raise_invalid
 from ..rows.columns import Layout
 from ..rows.intake import Rows, RowSource, prepared
+from ..rows.rejects import Rejects
 from ..sending.dispatcher import ApiRequest, Dispatcher, check_queue_options
 from ..sending.transport import Transport
 from ..upload.upload import OnUnknown, UploadOptions
@@ -251,7 +252,7 @@ class OzonetelClient:
         callback_timeout: float | None = None,
         on_progress: Callable[[UploadReport], object] | None = None,
         on_unknown: OnUnknown = "hold",
-        rejects: str | PathLike[str] | None = None,
+        rejects: str | PathLike[str] | Rejects | None = None,
         stop: asyncio.Event | None = None,
     ) -> UploadReport:
         """Add any number of leads, 500 a request, as fast as the limit allows (page "Bulk Data (V4)"; 5 a minute).
@@ -283,7 +284,8 @@ class OzonetelClient:
                 are waited for no longer.
             on_unknown: ``"hold"`` reports batches without a trustworthy answer and leaves them alone. ``"resend"``
                 sends them again, and needs ``check_duplicate=True`` so that nobody is added twice.
-            rejects: path of a CSV that receives every invalid row with its number and reason.
+            rejects: a CSV that receives every invalid row with its own columns, its number and line, and what is wrong
+                with it: its path, or ``Rejects(path, …)`` with more options. Mended, it can be uploaded as it is.
 
         Returns:
             The report; each row taken from ``leads`` is counted in it exactly once.

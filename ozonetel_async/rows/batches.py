@@ -24,7 +24,7 @@ from ..errors import ConfigurationError, InvalidLeadError
 from ..models import InvalidRow, Lead, Row
 from .checks import DateLimits, shape, unreadable
 from .columns import Layout, columns_problem
-from .layout import NOT_A_ROW, ColumnFit, Columns, FixedColumns, LeadColumns, Problems, RowRules, is_sequence
+from .layout import NOT_A_ROW, ColumnFit, Columns, FixedColumns, LeadColumns, Problem, Problems, RowRules, is_sequence
 
 __all__ = [
     "Batch",
@@ -213,10 +213,10 @@ class Chunker:
                 try:
                     check_options(names := list(row), 1, self._rules.layout, self._rules.dialect)
                 except ConfigurationError as error:
-                    useless[offset] = ("row", error.message)
+                    useless[offset] = Problem("row", error.message)
                     continue
                 except Exception as error:
-                    useless[offset] = ("row", unreadable(error))
+                    useless[offset] = Problem("row", unreadable(error))
                     continue
                 self._frame = FixedColumns(self._rules, tuple(names), positional=False)
                 return useless
@@ -224,7 +224,7 @@ class Chunker:
                 raise ConfigurationError(
                     "rows that are sequences need columns=(...): the service's column names in the order of the cells"
                 )
-            useless[offset] = ("row", NOT_A_ROW.format(shape(row)))
+            useless[offset] = Problem("row", NOT_A_ROW.format(shape(row)))
         return useless
 
     def _report(self, first: int, block: list[Row], problems: Problems) -> None:
@@ -278,7 +278,7 @@ def _checked_singly(frame: ColumnFit, block: list[Row]) -> tuple[Columns, Sequen
         try:
             columns, good, bad = _checked(frame, [row])
         except Exception as error:
-            bad = {0: ("row", unreadable(error))}
+            bad = {0: Problem("row", unreadable(error))}
         else:
             if good:
                 fitted.append(columns)

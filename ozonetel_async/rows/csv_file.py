@@ -393,9 +393,7 @@ class CsvRows(Iterable[list[str]]):
                 names = line.rstrip("\r\n").split(mark)
                 if len(names) > 1 and any(header_score(names, renames, _DELIMITERS)[:2]):
                     first, number = self._skip + 1, self._skip + below + 1
-                    return (
-                        f". Line {first} does not look like a header, line {number} does: skip_lines={self._skip + below}"
-                    )
+                    return f". Line {first} does not look like a header, line {number} does: skip_lines={self._skip + below}"
         return ""
 
     def _fail(self, error: Exception) -> NoReturn:

@@ -26,7 +26,7 @@ _KINDS: Final = (
     (b"PAR1", "a Parquet file", "read it with pandas, polars or pyarrow, and pass the data frame"),
     (b"ARROW1", "an Arrow file", "read it with pandas, polars or pyarrow, and pass the data frame"),
     (b"SQLite format 3\0", "an SQLite database", "pass the cursor of a query"),
-    (b"{\"", "JSON", "read it with json, and pass the list of its leads"),
+    (b'{"', "JSON", "read it with json, and pass the list of its leads"),
     (b"[{", "JSON", "read it with json, and pass the list of its leads"),
 )
 _MARKUP: Final = (b"<!doctype", b"<html", b"<?xml", b"<table", b"<head", b"<meta")

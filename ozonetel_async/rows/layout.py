@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter, itemgetter
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ..config import Dialect
 from ..models import Lead, Row
@@ -27,15 +27,33 @@ __all__ = [
     "Columns",
     "FixedColumns",
     "LeadColumns",
+    "Problem",
     "Problems",
     "RowRules",
     "UnfitRow",
     "is_sequence",
 ]
 
-# Column and reason of each bad row, by its position.
-Problems: TypeAlias = dict[int, tuple[str, str]]
+
+class Problem(NamedTuple):
+    """Column and reason of a bad row, and the other columns of it that are wrong."""
+
+    field: str
+    reason: str
+    further: tuple[tuple[str, str], ...] = ()
+
+
+# What is wrong with each bad row, by its position.
+Problems: TypeAlias = dict[int, Problem]
 Columns: TypeAlias = list[Sequence[object]]
+
+
+def _add_problem(problems: Problems, i: int, field: str, reason: str) -> None:
+    first = problems.get(i)
+    if first is None:
+        problems[i] = Problem(field, reason)
+    else:
+        problems[i] = first._replace(further=(*first.further, (field, reason)))
 
 
 class UnfitRow(list[object]):
@@ -112,7 +130,7 @@ class ColumnFit:
             try:
                 fitted.append(self.cells_of(row))
             except BadRow as problem:
-                problems[offset] = (problem.field, problem.reason)
+                problems[offset] = Problem(problem.field, problem.reason)
             else:
                 offsets.append(offset)
         return list(zip(*fitted, strict=True)), offsets, problems
@@ -122,14 +140,14 @@ class ColumnFit:
         raise NotImplementedError
 
     def check(self, cells: Columns) -> tuple[Columns, Problems]:
-        """The columns as they are sent, and the first problem of each bad row by its position in them."""
+        """The columns as they are sent, and what is wrong with each bad row by its position in them."""
         sent: Columns = []
         problems: Problems = {}
         for (name, check), column in zip(self._checks, cells, strict=False):
             good, bad = check.column(column)
             sent.append(good)
             for i, reason in bad.items():
-                problems.setdefault(i, (name, reason))
+                _add_problem(problems, i, name, reason)
         return sent, problems
 
     def too_long(self, sent: Columns) -> Problems:
@@ -142,10 +160,10 @@ class ColumnFit:
         lengths = map(sum, zip(*[map(len, map(str, column)) for column in sent], strict=True))
         return {i: self._length_problem(n) for i, n in enumerate(lengths) if n > self._room}
 
-    def _length_problem(self, characters: int) -> tuple[str, str]:
+    def _length_problem(self, characters: int) -> Problem:
         most = self._rules.dialect.row_characters
         total = characters + most - self._room
-        return "row", f"{total} characters with its headers; right would be at most {most}"
+        return Problem("row", f"{total} characters with its headers; right would be at most {most}")
 
     def take(self, rows: list[tuple[object, ...]]) -> int:
         """Let rows wait for the batch; how many of them it takes."""
@@ -285,9 +303,9 @@ class LeadColumns(ColumnFit):
                 if extra:
                     extras[i] = self._sent_extra(extra)
             except BadRow as problem:
-                problems.setdefault(i, (problem.field, problem.reason))
+                _add_problem(problems, i, problem.field, problem.reason)
             except Exception as error:
-                problems.setdefault(i, ("extra", unreadable(error)))
+                _add_problem(problems, i, "extra", unreadable(error))
         return [*sent, extras], problems
 
     def _sent_extra(self, extra: object) -> dict[str, Value]:

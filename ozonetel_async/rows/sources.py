@@ -82,7 +82,7 @@ class AsyncTable:
                 yield row
 
 
-_AS = "name it in the query: SELECT mobile AS \"PhoneNumber\""
+_AS = 'name it in the query: SELECT mobile AS "PhoneNumber"'
 _RENAME = "rename it in the frame, or select others"
 
 
@@ -122,7 +122,9 @@ def check_kind(leads: object) -> None:
     if _has(leads, "to_frame") and not _has(leads, "itertuples", "iter_rows"):
         raise ConfigurationError(f"leads: one column ({kind}) is no table; pass the data frame it comes from")
     if _has(leads, "ndim", "dtype", "tolist") and not _has(leads, "columns"):
-        raise ConfigurationError(f"leads: an array ({kind}) has no names for its columns; pass leads.tolist() and columns=")
+        raise ConfigurationError(
+            f"leads: an array ({kind}) has no names for its columns; pass leads.tolist() and columns="
+        )
     if _has(leads, "groups", "apply", "agg"):
         raise ConfigurationError(f"leads: a grouped frame ({kind}) is no table; pass the data frame itself")
 
@@ -310,7 +312,9 @@ def _sheet(sheet: Any, columns: Sequence[str] | None) -> Table:
     return Table(list(header), rows, "name it in the first row of the sheet", sample)
 
 
-_KINDS: Final[tuple[tuple[Callable[[object], bool], Callable[[Any, Sequence[str] | None], Table | AsyncTable]], ...]] = (
+_KINDS: Final[
+    tuple[tuple[Callable[[object], bool], Callable[[Any, Sequence[str] | None], Table | AsyncTable]], ...]
+] = (
     (_is_pandas, _pandas),
     (_is_polars, _polars),
     (_is_arrow, _arrow),

@@ -18,6 +18,7 @@ from ..journal.journal import Journal
 from ..models import UploadReport
 from ..protocol.requests import Params
 from ..rows.batches import chunker_maker
+from ..rows.csv_file import CsvRows
 from ..rows.intake import Rows
 from ..sending.dispatcher import Dispatcher
 from .journaling import open_upload_journal, upload_header
@@ -52,6 +53,8 @@ async def run_upload(
     async with AsyncExitStack() as stack:
         journal = None
         if options.journal is not None:
+            if isinstance(leads, CsvRows):
+                leads.keep_beside(options.journal)
             header = upload_header(config, campaign, params, columns, leads, now)
             journal, now = await stack.enter_async_context(
                 open_upload_journal(options.journal, header, options.callback_url)

@@ -31,7 +31,7 @@ from ..protocol.replies import Reply, batch_receipt
 from ..protocol.requests import Params
 from ..rows.batches import Batch, ChunkerMaker
 from ..rows.intake import Rows, RowSource
-from ..rows.rejects import Rejects
+from ..rows.rejects import Rejects, RejectsFile
 from ..sending.dispatcher import STOPS_THE_UPLOAD, ApiRequest, Dispatcher, check_queue_options
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
     queue_priority: int = -1
     concurrency: int | None = None
     on_progress: Callable[[UploadReport], object] | None = None
-    rejects: str | PathLike[str] | None = None
+    rejects: str | PathLike[str] | Rejects | None = None
     journal: str | PathLike[str] | None = None
     callback_url: str | None = None
     callback_timeout: float | None = None
@@ -127,7 +127,7 @@ class Upload:
         self._on_progress = options.on_progress
         self._chunker = make_chunker(self._note_invalid)
         self._intake = RowSource(rows, named=self._chunker.columns is None)
-        self._rejects = None if options.rejects is None else Rejects(options.rejects, rows)
+        self._rejects = None if options.rejects is None else RejectsFile(options.rejects, rows, self._chunker.columns)
         self._fresh: deque[Batch] = deque()  # cut, and not yet compared with the journal or written into it
         self._ready: deque[Batch] = deque()
         # A task has no call before its first turn: cancelled until then, it would end without a word of its batch.
@@ -421,6 +421,8 @@ class Upload:
         report.batches.append(
             BatchResult(batch.index, batch.first_row, batch.last_row, batch.rows, outcome, transaction_id, error)
         )
+        if self._rejects is not None and outcome in ("refused", "not_sent"):
+            self._note_unsent(batch, error or outcome)
         counter = f"rows_{outcome}"
         setattr(report, counter, getattr(report, counter) + batch.rows)
         self._count(batch.read, batch.invalid)
@@ -445,12 +447,19 @@ class Upload:
             except OSError as error:
                 self._end_rejects(error)
 
+    def _note_unsent(self, batch: Batch, reason: str) -> None:
+        if self._rejects is not None:
+            try:
+                self._rejects.add_batch(batch, reason)
+            except OSError as error:
+                self._end_rejects(error)
+
     def _end_rejects(self, failure: OSError | None = None) -> None:
         """Close the file of rejects. One that cannot be written ends the upload, which would lose track otherwise."""
         rejects, self._rejects = self._rejects, None
         if rejects is not None:
             try:
-                rejects.close()
+                rejects.close(self._chunker.rows_taken, self.report.stopped_by)
             except OSError as error:
                 failure = failure or error
         if failure is not None:
