@@ -66,10 +66,8 @@ class Credentials:
 
     def __init__(self, api_key: str, username: str) -> None:
         for name, value in (("api_key", api_key), ("username", username)):
-            _require(
-                isinstance(value, str) and bool(value.strip()),
-                f"{name}: expected text that is not empty, got {_shape(value)}; pass it or set OZONETEL_{name.upper()}",
-            )
+            _require(isinstance(value, str), f"{name}: expected text, got {_shape(value)}")
+            _require(bool(value.strip()), f"{name} is missing: set OZONETEL_{name.upper()} or pass {name}=")
             _require(
                 value == value.strip() and value.isprintable() and value.isascii(),
                 f"{name}: expected printable ASCII without blanks at its ends, got {len(value)} characters with others "
@@ -309,6 +307,33 @@ def check_url(name: str, url: str) -> str:
         f"{name}: expected https, got plain http to {host!r}; the API key would travel in clear text",
     )
     return url.rstrip("/")
+
+
+def check_proxy(name: str, url: str) -> str:
+    """Return the URL of a proxy as it came; it may hold a password, so no message repeats it."""
+    _require(isinstance(url, str), f"{name}: expected a URL, got {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    _require(good, f"{name}: expected http://host:port, got {len(url)} characters of another form")
+    return url
+
+
+def environment_proxy(url: str) -> str | None:
+    """The proxy that ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` name for a URL.
+
+    In lower case as well. None for a loopback address.
+    """
+    # Loads an HTTP client, which only those who make a client of ours need; aiohttp loads it as well.
+    from urllib.request import getproxies_environment, proxy_bypass
+
+    parts = urlsplit(url)
+    if _is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies_environment()
+    return proxies.get(parts.scheme) or proxies.get("all")
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,6 +9,7 @@
     ├── QueueFullError                not_sent  .retry_after   too many callers wait already
     ├── QueueTimeoutError             not_sent  .retry_after   the wait for a free slot is longer than max_wait
     ├── ConnectError                  not_sent  the request never left
+    │   └── CertificateError          not_sent  the server's certificate is not trusted
     ├── JournalError                  not_sent  the journal is in use, damaged, full, or belongs to another upload
     ├── CallbackError                 not_sent  a callback, or the file it points to, cannot be read
     ├── DownloadError                 not_sent  .state   the file behind a callback's link could not be had
@@ -36,6 +37,7 @@ __all__ = [
     "CallbackError",
     "CallbackTimeoutError",
     "CampaignError",
+    "CertificateError",
     "ConfigurationError",
     "ConnectError",
     "DownloadError",
@@ -147,6 +149,14 @@ class QueueTimeoutError(OzonetelError):
 
 class ConnectError(OzonetelError):
     """No connection to the service; the request never left."""
+
+
+class CertificateError(ConnectError):
+    """The server's certificate is not trusted; the request never left, and is not tried again.
+
+    The message says what is wrong with the certificate. For an authority of your own, such as a proxy's, pass
+    ``ssl=`` to the client.
+    """
 
 
 class JournalError(OzonetelError):

@@ -27,15 +27,15 @@ _SHOWN: Final = 5
 
 REPORT_KEYS: Final[Mapping[str, str]] = {
     "campaign": "its name",
-    "rows_read": "rows whose fate is known: the sum of the next five",
+    "rows_read": "rows whose outcome is known: the sum of the next five",
     "rows_accepted": "queued by the service",
     "rows_invalid": "not sent because of what they hold",
     "rows_refused": "refused by the service",
     "rows_not_sent": "never sent, because the upload ended first",
     "rows_unknown": "sent without a trustworthy answer",
     "rows_in_flight": "0 at the end",
-    "batches": "per request: index, first_row, last_row, rows, outcome, transaction_id, error, verdict (what the "
-    "callback said, when the job failed or its counts cannot be believed, or null)",
+    "batches": "per request: index, first_row, last_row, rows, outcome, transaction_id, error, callback_text (what "
+    "the callback said, when the job failed or its counts cannot be believed, or null)",
     "invalid_sample": "the first invalid rows: row, field, reason",
     "requests": "requests that reached the wire",
     "worst_window": "most requests within one window of the limit",
@@ -88,37 +88,44 @@ def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
 
 
 def count_facts(rows_unreported: int, batches_failed: int) -> Facts:
-    """What callbacks should not say, and have said, as labels and values."""
+    """What callbacks left unreported, and jobs that failed, as labels and values."""
     facts = (
-        ("without a verdict", f"{rows_unreported:,} rows (no counts that can be believed)", rows_unreported),
+        (
+            "not reported",
+            f"{rows_unreported:,} rows (the callback gave no counts that can be believed)",
+            rows_unreported,
+        ),
         ("failed jobs", f"{batches_failed:,} batches", batches_failed),
     )
     return [(label, value) for label, value, count in facts if count]
 
 
-def show_callback_texts(screen: Screen, verdicts: Sequence[tuple[int, int, str]]) -> None:
-    """Show the first rows, the last rows and the texts of the first few bad verdicts."""
-    for first_row, last_row, text in verdicts[:_SHOWN]:
+def show_callback_texts(screen: Screen, texts: Sequence[tuple[int, int, str]]) -> None:
+    """Show the first few of what callbacks said, each with the first and the last row it is about."""
+    for first_row, last_row, text in texts[:_SHOWN]:
         screen.say(f"rows {first_row} to {last_row}: the callback said: {text}")
-    if len(verdicts) > _SHOWN:
-        screen.say(f"{len(verdicts) - _SHOWN:,} more callbacks like these; --json lists all of them")
+    if len(texts) > _SHOWN:
+        screen.say(f"{len(texts) - _SHOWN:,} more callbacks like these; --json lists all of them")
 
 
 def show_failures(screen: Screen, report: UploadReport, rejects: str | None) -> None:
-    """Show the first invalid rows, failed requests and bad verdicts."""
+    """Show the first invalid rows and failed requests, what was not sent, and what callbacks said of failed jobs."""
     for invalid in report.invalid_sample[:_SHOWN]:
         screen.say(f"row {invalid.row}: {invalid.field}: {invalid.reason}")
     if report.rows_invalid > _SHOWN:
         where = f"all of them are in {rejects}" if rejects else "--rejects FILE writes all of them"
         screen.say(f"{report.rows_invalid - _SHOWN:,} more invalid rows; {where}")
-    failed = [batch for batch in report.batches if batch.outcome != "accepted"]
+    failed = [batch for batch in report.batches if batch.outcome in ("refused", "unknown")]
     for batch in failed[:_SHOWN]:
-        screen.say(f"rows {batch.first_row} to {batch.last_row}: {batch.outcome.replace('_', ' ')}: {batch.error}")
+        screen.say(f"rows {batch.first_row} to {batch.last_row}: {batch.outcome}: {batch.error}")
     if len(failed) > _SHOWN:
         screen.say(f"{len(failed) - _SHOWN:,} more requests failed; --json lists all of them")
-    told = [
+    not_sent = sum(batch.rows for batch in report.batches if batch.outcome == "not_sent")
+    if not_sent:
+        screen.say(f"{not_sent:,} rows were read and not sent: {report.stopped_by or 'see above'}")
+    texts = [
         (batch.first_row, batch.last_row, batch.callback_text)
         for batch in report.batches
         if batch.callback_text is not None
     ]
-    show_callback_texts(screen, told)
+    show_callback_texts(screen, texts)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
+
+from msgspec.structs import replace
 
 from ..config import (
     DEFAULT_TIMEZONE,
@@ -17,6 +20,8 @@ from ..config import (
     Limits,
     RetryPolicy,
     Timeouts,
+    check_proxy,
+    environment_proxy,
     from_env,
     timezone_named,
 )
@@ -47,6 +52,8 @@ from .legacy import LegacyClient
 from .schedule import OnResult, schedule_rows
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import aiohttp
 
     from ..callbacks.results import ExportResult
@@ -54,6 +61,8 @@ if TYPE_CHECKING:
     from .dial_status import Expecting
 
 __all__ = ["OzonetelClient", "QueueFigures"]
+
+_log = logging.getLogger("ozonetel_async")
 
 
 class QueueFigures(Protocol):
@@ -95,10 +104,13 @@ class OzonetelClient:
         dialer_url: host of the dial-status endpoint; default ``OZONETEL_DIALER_URL``, else the domestic host.
         timezone: IANA name of the zone in which the service reads dates.
         timeouts, limits, retry, dialect: see ``config``.
-        session: an ``aiohttp.ClientSession`` of your own (proxy, TLS settings, connection limits); it stays open. The
+        session: an ``aiohttp.ClientSession`` of your own (connection limits, name lookup); it stays open. The
             deprecated GET endpoints do not use it.
         max_wait: most seconds for which a call with one request may wait for its place in the rate limit, unless the
             call says otherwise; None waits as long as it takes. Uploads and schedules always do.
+        proxy: URL of an HTTP proxy for requests and downloads, such as ``"http://proxy.example:3128"``, with user name
+            and password where it needs them. The environment's ``HTTPS_PROXY`` is not used, and a warning says so.
+        ssl: TLS settings for requests and downloads, such as further authorities.
         link_policy: what may be fetched of the links that callbacks bring; default: the documented host, over https.
 
     Raises:
@@ -120,6 +132,8 @@ class OzonetelClient:
         dialect: Dialect | None = None,
         session: aiohttp.ClientSession | None = None,
         max_wait: float | None = None,
+        proxy: str | None = None,
+        ssl: SSLContext | None = None,
         link_policy: LinkPolicy | None = None,
     ) -> None:
         credentials, base, dialer = from_env(api_key, username, base_url, dialer_url)
@@ -136,8 +150,12 @@ class OzonetelClient:
         )
         check_queue_options(0, max_wait)
         self._max_wait = max_wait
-        self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session))
-        self._link_policy = link_policy
+        if proxy is not None:
+            proxy = check_proxy("proxy", proxy)
+        elif session is None and environment_proxy(base) is not None:
+            _log.warning("HTTPS_PROXY is set and not used; pass proxy= to send requests through it")
+        self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session, proxy=proxy, tls=ssl))
+        self._link_policy = _link_policy(link_policy, proxy, ssl)
         self.queues: Mapping[QueueName, QueueFigures] = MappingProxyType(self._dispatcher.queues)
         self.legacy: LegacyClient = LegacyClient(self._config, self._dispatcher, max_wait)
 
@@ -477,6 +495,16 @@ class OzonetelClient:
     def _chunker(self, layout: Layout, columns: Sequence[str] | None, leads: Rows) -> ChunkerMaker:
         row_limit = self._dispatcher.endpoints[layout].rows
         return chunker_maker(self._config, layout, row_limit, columns, leads, datetime.now(self._config.timezone))
+
+
+def _link_policy(given: LinkPolicy | None, proxy: str | None, ssl: SSLContext | None) -> LinkPolicy | None:
+    """What downloads need to know, with the client's proxy and TLS settings where the policy has none."""
+    if proxy is None and ssl is None:
+        return given
+    from ..downloads.links import LinkPolicy
+
+    policy = given or LinkPolicy()
+    return replace(policy, proxy=policy.proxy or proxy, ssl=policy.ssl or ssl)
 
 
 async def _take_at_most(leads: Rows, limit: int, *, named: bool) -> list[Row]:

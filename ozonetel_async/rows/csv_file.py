@@ -15,7 +15,7 @@ import sys
 import tempfile
 import weakref
 import zlib
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from operator import itemgetter
@@ -85,9 +85,9 @@ def read_csv(
 
     Raises:
         ConfigurationError: an argument is wrong, such as a header in ``columns`` that the file does not have.
-        InputError: the file cannot be read, is empty, no CSV or in another encoding, or its header is wrong (all that is
-            wrong with it is told at once); while iterating: broken quotes, undecodable bytes or an oversized cell, with
-            the line's number.
+        InputError: the file cannot be read, is empty, no CSV or in another encoding, or its header is wrong (all its
+            mistakes are told at once); while iterating: broken quotes, undecodable bytes or an oversized cell, with the
+            line's number.
 
     Examples
     --------
@@ -161,6 +161,8 @@ class CsvRows(Iterable[list[str]]):
             _log.info("%s: %s", self._name, note)
         self._kept = None if len(header.kept) == len(self._header) else header.kept
         self._nameless = header.nameless
+        # One twice, for itemgetter gives a bare cell for a single one.
+        self._below_nameless = itemgetter(*header.nameless, *header.nameless[:1]) if header.nameless else None
         self._escaped = header.escaped
         self._newline = self._line_ends()
         self.source = {
@@ -176,20 +178,17 @@ class CsvRows(Iterable[list[str]]):
         return f"CsvRows({self._name!r}, columns={self.columns!r})"
 
     def __iter__(self) -> Iterator[list[str]]:
-        blocks = self._blocks()
-        if self._kept is None and not self._escaped:
-            for block in blocks:
-                yield from self._fitting(block)
-            return
-        pick = _picker(self._kept or tuple(range(len(self._header))))
-        for block in blocks:
+        pick = None if self._kept is None else _picker(self._kept)
+        for block in self._blocks():
             rows = self._fitting(block)
             if self._escaped:
-                rows = [row if type(row) is UnfitRow else _unescaped(row) for row in rows]
-            yield from [row if type(row) is UnfitRow else pick(row) for row in rows]
+                rows = [row if isinstance(row, UnfitRow) else _unescaped(row) for row in rows]
+            if pick is not None:
+                rows = [row if isinstance(row, UnfitRow) else pick(row) for row in rows]
+            yield from rows
 
     def cells(self) -> Generator[tuple[int, list[str]]]:
-        """The line at which each row begins, from 1, and all its cells, those left out too; as far as it can be read."""
+        """The line at which each row begins, from 1, and all its cells, those left out too; as far as can be read."""
         with suppress(InputError):
             for line, row in self._numbered():
                 yield line, _unescaped(row) if self._escaped else row
@@ -214,23 +213,23 @@ class CsvRows(Iterable[list[str]]):
                 raise InputError(f"cannot keep a copy of standard input at {copy}: {error.strerror}") from None
         self.source["path"] = copy
 
-    def _fitting(self, block: list[list[str]]) -> Iterable[list[str]]:
+    def _fitting(self, block: list[list[str]]) -> list[list[str]]:
         """The rows of a block without blank ones; those that do not fit the header are marked."""
         width = len(self._header)
-        if set(map(len, block)) == {width} and min(map(_FIRST_CELL, block)) >= _NOT_BLANK:
-            if not self._nameless or not any(map(any, map(itemgetter(*self._nameless, self._nameless[0]), block))):
-                return block
+        plain = set(map(len, block)) == {width} and min(map(_FIRST_CELL, block)) >= _NOT_BLANK
+        if plain and (self._below_nameless is None or not any(map(any, map(self._below_nameless, block)))):
+            return block
         return [self._fitted(row, width) for row in block if any(map(str.strip, row))]
 
     def _fitted(self, row: list[str], width: int) -> list[str]:
         if len(row) > width and not any(map(str.strip, row[width:])):
             row = row[:width]  # delimiters at the end of the line
         if len(row) != width:
-            return cast(list[str], UnfitRow(row, f"{len(row)} cells; right would be {width}, as in the header"))
+            return UnfitRow(row, f"{len(row)} cells; right would be {width}, as in the header")
         for i in self._nameless:
             if row[i].strip():
                 reason = f"column {i + 1} has a cell here, and no name in the header; right would be a name, or no cell"
-                return cast(list[str], UnfitRow(row, reason))
+                return UnfitRow(row, reason)
         return row
 
     def _sample(self) -> list[list[str]]:
@@ -392,8 +391,8 @@ class CsvRows(Iterable[list[str]]):
             for mark in _DELIMITERS:
                 names = line.rstrip("\r\n").split(mark)
                 if len(names) > 1 and any(header_score(names, renames, _DELIMITERS)[:2]):
-                    first, number = self._skip + 1, self._skip + below + 1
-                    return f". Line {first} does not look like a header, line {number} does: skip_lines={self._skip + below}"
+                    lines = f"Line {self._skip + 1} does not look like a header, line {self._skip + below + 1} does"
+                    return f". {lines}: skip_lines={self._skip + below}"
         return ""
 
     def _fail(self, error: Exception) -> NoReturn:
@@ -453,10 +452,10 @@ class _GzipText(io.TextIOWrapper):
     """The text in a gzip file; closing it closes the file too."""
 
     def __init__(self, path: str, encoding: str, newline: str) -> None:
-        super().__init__(cast(Any, gzip.open(path, "rb")), encoding=encoding, newline=newline)
+        super().__init__(cast(Any, gzip.open(path, "rb")), encoding=encoding, newline=newline)  # noqa: SIM115
 
 
-def _picker(kept: Sequence[int]) -> Any:
+def _picker(kept: Sequence[int]) -> Callable[[list[str]], list[str]]:
     if len(kept) == 1:
         return lambda row: [row[kept[0]]]
     pick = itemgetter(*kept)

@@ -1,7 +1,7 @@
 """What the header of a table says: which columns are sent, under which of the service's names.
 
-Nothing is guessed: a column becomes ``PhoneNumber`` when its header has a word for phones in it and its first cells look
-like numbers, and when it is the only such column. What was taken on that ground is told in ``Header.notes``.
+Nothing is guessed: a column becomes ``PhoneNumber`` when its header has a word for phones in it and its first cells
+look like numbers, and when it is the only such column. What was taken on that ground is told in ``Header.notes``.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def read_header(
 
     Raises:
         ConfigurationError: ``renames`` does not fit the header.
-        InputError: the header itself is wrong. Both tell all mistakes at once, each with the ``columns=`` that mends it.
+        InputError: the header is wrong. Both tell all mistakes at once, each with the ``columns=`` that mends it.
     """
     names = [name.strip(" \t\r\n\xa0\ufeff") for name in header]
     renames = {name.strip(): column for name, column in renames.items()}

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from ..errors import ConfigurationError
 from ..models import Lead, Row
-from .sources import check_kind, record_reader, table_of
+from .sources import check_kind, cursor_columns, record_reader, row_cells, table_of
 
 __all__ = ["RowSource", "Rows", "prepared"]
 
@@ -33,10 +33,29 @@ def prepared(leads: Rows, columns: Sequence[str] | None = None) -> Rows:
     Raises:
         ConfigurationError: it cannot be taken as it is.
     """
+    if isinstance(leads, AsyncIterable) and (names := cursor_columns(leads, columns)) is not None:
+        return _AsyncTable(leads, names)
     table = table_of(leads, columns)
     for note in () if table is None else table.notes:
         _log.info("leads: %s", note)
     return leads if table is None else table
+
+
+class _AsyncTable:
+    """The rows of an asynchronous cursor.
+
+    Args:
+        cursor: the cursor.
+        columns: the service's names of its columns.
+    """
+
+    def __init__(self, cursor: AsyncIterable[object], columns: tuple[str, ...]) -> None:
+        self.columns = columns
+        self._cursor = cursor
+
+    async def __aiter__(self) -> AsyncIterator[Row]:
+        async for row in self._cursor:
+            yield row_cells(row)  # type: ignore[misc]
 
 
 class RowSource:

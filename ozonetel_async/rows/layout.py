@@ -56,7 +56,7 @@ def _add_problem(problems: Problems, i: int, field: str, reason: str) -> None:
         problems[i] = first._replace(further=(*first.further, (field, reason)))
 
 
-class UnfitRow(list[object]):
+class UnfitRow(list[Any]):
     """A row of a file that does not fit its header; always invalid, whatever its length.
 
     Args:

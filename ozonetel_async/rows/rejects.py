@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from os import PathLike
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final, TextIO
 
 from msgspec import Struct, json
 
@@ -20,7 +20,7 @@ from .batches import Batch
 from .columns import PHONE, lead_columns
 from .headers import ESCAPED, REJECTED
 
-__all__ = ["Rejects", "RejectsFile", "RejectsWriter", "is_same_file", "open_output"]
+__all__ = ["Rejects", "RejectsFile", "RejectsWriter", "is_same_file", "open_output", "open_private"]
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _LEAD_COLUMNS: Final = lead_columns("bulk")
@@ -292,6 +292,11 @@ class _OutputFile:
             self._part = None
 
 
+def open_private(path: str, flags: int) -> int:
+    """An opener for files that hold phone numbers: a new one is its owner's alone, one that is there keeps its mode."""
+    return os.open(path, flags, 0o600)
+
+
 def open_output(option: str, path: str | PathLike[str], leads: object) -> TextIO:
     """Open a CSV to be written, as the option of this name asks; a file that is there is written anew.
 
@@ -299,12 +304,10 @@ def open_output(option: str, path: str | PathLike[str], leads: object) -> TextIO
         ConfigurationError: the file cannot be written, or is the input.
     """
     _check_output(option, path, leads)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
     try:
-        descriptor = os.open(path, flags, 0o600)
+        return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="", opener=open_private)
     except OSError as error:
         raise ConfigurationError(f"{option}: cannot write {os.fspath(path)}: {error.strerror}") from None
-    return open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _check_output(option: str, path: object, leads: object) -> None:

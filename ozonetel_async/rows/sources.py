@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from ..errors import ConfigurationError, InputError
@@ -18,11 +18,11 @@ from .columns import PHONE, label, lead_columns
 from .headers import SAMPLE_ROWS, is_phone_header, read_header, service_name
 from .plain_cells import plain_cell
 
-__all__ = ["AsyncTable", "Table", "check_kind", "record_reader", "table_of"]
+__all__ = ["Table", "check_kind", "cursor_columns", "record_reader", "row_cells", "table_of"]
 
 _FETCHED: Final = 500
 _Rows: TypeAlias = Callable[[], Iterable[Sequence[object]]]
-_FIELDS: Final = {field: column for field, column in lead_columns("bulk").items()}
+_FIELDS: Final = lead_columns("bulk")
 # Below these, floats of 64 and of 32 bits hold whole numbers exactly.
 _SAFE_FLOAT: Final = 2.0**53
 _SAFE_SINGLE: Final = 2.0**24
@@ -67,26 +67,11 @@ class Table:
         return iter(cast(Iterable[Row], self._rows()))
 
 
-class AsyncTable:
-    """An asynchronous cursor as rows; see ``Table``."""
-
-    notes: tuple[str, ...] = ()
-
-    def __init__(self, names: Sequence[object], cursor: Any) -> None:
-        self.columns = tuple(map(service_name, _column_names(names, _AS)))
-        self._cursor = cursor
-
-    async def __aiter__(self) -> AsyncIterator[Row]:
-        while rows := await self._cursor.fetchmany(_FETCHED):
-            for row in rows:
-                yield row
-
-
 _AS = 'name it in the query: SELECT mobile AS "PhoneNumber"'
 _RENAME = "rename it in the frame, or select others"
 
 
-def table_of(leads: object, columns: Sequence[str] | None = None) -> Table | AsyncTable | None:
+def table_of(leads: object, columns: Sequence[str] | None = None) -> Table | None:
     """A table for an input that is one of another library; None for all others.
 
     Args:
@@ -185,7 +170,7 @@ def _are_whole(cells: Iterable[float], size: int, name: str) -> bool:
             if not _is_phone(name):
                 return False
             raise ConfigurationError(
-                f"leads: column {name!r} holds floats ({size * 8} bits) that have lost digits; read it as text (dtype=str)"
+                f"leads: column {name!r} holds {size * 8}-bit floats, which have lost digits; read it as text"
             )
     return whole
 
@@ -274,26 +259,45 @@ def _plain(cells: list[object], whole: bool) -> list[object]:
 
 
 def _is_cursor(leads: object) -> bool:
-    return _has(leads, "description", "fetchmany")
+    return _has(leads, "description", "fetchmany") and not _has(leads, "__aiter__")
 
 
-def _cursor(cursor: Any, columns: Sequence[str] | None) -> Table | AsyncTable:
-    if cursor.description is None:
+def cursor_columns(cursor: object, columns: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The service's names of the columns of an executed query; None for what is no cursor.
+
+    Args:
+        cursor: anything.
+        columns: the names, when they are given.
+
+    Raises:
+        ConfigurationError: there is no query, or its columns are not named.
+    """
+    if not _has(cursor, "description", "fetchmany"):
+        return None
+    described: Sequence[Sequence[object]] | None = getattr(cursor, "description", None)
+    if described is None:
         raise ConfigurationError("leads: the cursor has no result; execute the query before")
-    names = [column[0] for column in cursor.description]
-    if columns is not None and len(columns) != len(names):
+    names = [column[0] for column in described]
+    if columns is None:
+        return tuple(map(service_name, _column_names(names, _AS)))
+    if len(columns) != len(names):
         raise ConfigurationError(f"columns: expected {len(names)} names, as the query has columns, got {len(columns)}")
-    _check_names(names)
-    given = names if columns is None else list(columns)
-    if _has(cursor, "__aiter__"):
-        return AsyncTable(given, cursor)
+    return tuple(columns)
 
+
+def _cursor(cursor: Any, columns: Sequence[str] | None) -> Table:
     def rows() -> Iterator[Sequence[object]]:
         while fetched := cursor.fetchmany(_FETCHED):
-            # Rows that are mappings (psycopg's dict_row) have the query's names.
-            yield from [tuple(row.values()) if isinstance(row, Mapping) else tuple(row) for row in fetched]
+            yield from map(row_cells, fetched)
 
-    return Table(given, rows, _AS)
+    return Table(cursor_columns(cursor, columns) or (), rows, _AS)
+
+
+def row_cells(row: object) -> Sequence[object]:
+    """A row of a query as its cells; psycopg's ``dict_row`` makes mappings."""
+    if isinstance(row, Mapping):
+        return tuple(row.values())
+    return row if isinstance(row, tuple) else tuple(cast(Iterable[object], row))
 
 
 def _is_sheet(leads: object) -> bool:
@@ -312,9 +316,7 @@ def _sheet(sheet: Any, columns: Sequence[str] | None) -> Table:
     return Table(list(header), rows, "name it in the first row of the sheet", sample)
 
 
-_KINDS: Final[
-    tuple[tuple[Callable[[object], bool], Callable[[Any, Sequence[str] | None], Table | AsyncTable]], ...]
-] = (
+_KINDS: Final[tuple[tuple[Callable[[object], bool], Callable[[Any, Sequence[str] | None], Table]], ...]] = (
     (_is_pandas, _pandas),
     (_is_polars, _polars),
     (_is_arrow, _arrow),
@@ -326,7 +328,7 @@ _KINDS: Final[
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
-def record_reader(kind: type, *, named: bool = True) -> Callable[[Any], Row] | None:
+def record_reader(kind: type, *, named: bool = True) -> Callable[[Row], Row] | None:
     """How rows of a class become mappings by the service's names; None for those that are rows as they stand.
 
     Known are named tuples, rows of databases (``keys`` and ``[]``), dataclasses, msgspec Structs and pydantic models.
