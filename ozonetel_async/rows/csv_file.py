@@ -391,8 +391,8 @@ class CsvRows(Iterable[list[str]]):
             for mark in _DELIMITERS:
                 names = line.rstrip("\r\n").split(mark)
                 if len(names) > 1 and any(header_score(names, renames, _DELIMITERS)[:2]):
-                    lines = f"Line {self._skip + 1} does not look like a header, line {self._skip + below + 1} does"
-                    return f". {lines}: skip_lines={self._skip + below}"
+                    told = f"Line {self._skip + 1} does not look like a header, line {self._skip + below + 1} does"
+                    return f". {told}: skip_lines={self._skip + below}"
         return ""
 
     def _fail(self, error: Exception) -> NoReturn:
