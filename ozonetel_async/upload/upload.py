@@ -17,6 +17,7 @@ from ..callbacks.url_tokens import check_base
 from ..config import RetryPolicy
 from ..errors import (
     AuthenticationError,
+    CertificateError,
     ConfigurationError,
     ConnectError,
     InputError,
@@ -344,7 +345,7 @@ class Upload:
                 # Of other callers; an upload has time.
                 await asyncio.sleep(max(_FULL_QUEUE_PAUSE, self._queue.next_free_in))
             except ConnectError as error:
-                if not await self._sit_out(call, error):
+                if isinstance(error, CertificateError) or not await self._sit_out(call, error):
                     raise
             except OutcomeUnknownError as error:
                 attempts -= 1
