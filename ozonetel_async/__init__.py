@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .callbacks.results import ExportResult, JobResult
     from .client.client import OzonetelClient, QueueFigures
     from .client.legacy import LegacyClient
-    from .config import Dialect, Limits, RateLimit, RetryPolicy, Timeouts
+    from .config import Cleaning, Dialect, Limits, RateLimit, RetryPolicy, Timeouts
     from .downloads.links import LinkPolicy
     from .errors import (
         AuthenticationError,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .rows.csv_file import read_csv
     from .rows.excel import read_excel
     from .rows.rejects import Rejects
+    from .upload.check import CheckReport, InvalidRows, check_leads
 
 __version__ = "0.1.0"
 
@@ -63,7 +64,7 @@ _HOMES = {
     "callbacks.results": ("ExportResult", "JobResult"),
     "client.client": ("OzonetelClient", "QueueFigures"),
     "client.legacy": ("LegacyClient",),
-    "config": ("Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
+    "config": ("Cleaning", "Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
     "downloads.links": ("LinkPolicy",),
     "errors": (
         "AuthModeError",
@@ -104,6 +105,7 @@ _HOMES = {
     "rows.csv_file": ("read_csv",),
     "rows.excel": ("read_excel",),
     "rows.rejects": ("Rejects",),
+    "upload.check": ("CheckReport", "InvalidRows", "check_leads"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -117,6 +119,8 @@ __all__ = [
     "CallbackTimeoutError",
     "CampaignError",
     "CertificateError",
+    "CheckReport",
+    "Cleaning",
     "CollectReport",
     "ConfigurationError",
     "ConnectError",
@@ -128,6 +132,7 @@ __all__ = [
     "InputError",
     "InvalidLeadError",
     "InvalidRow",
+    "InvalidRows",
     "JobResult",
     "JournalError",
     "JournalFolder",
@@ -152,6 +157,7 @@ __all__ = [
     "ScheduleResult",
     "Timeouts",
     "UploadReport",
+    "check_leads",
     "collect_failed_rows",
     "failed_leads",
     "read_csv",

@@ -9,7 +9,7 @@ from msgspec import to_builtins
 
 from ..config import RateLimit
 from ..errors import InputError
-from ..models import UploadReport
+from ..models import CellCounts, UploadReport
 from .screen import Facts, Screen, duration
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
 
 # So many invalid rows and failed requests are shown; the others are in --rejects and --json.
 _SHOWN: Final = 5
+_REASONS: Final = 10
 
 REPORT_KEYS: Final[Mapping[str, str]] = {
     "campaign": "its name",
@@ -37,6 +38,10 @@ REPORT_KEYS: Final[Mapping[str, str]] = {
     "batches": "per request: index, first_row, last_row, rows, outcome, transaction_id, error, callback_text (what "
     "the callback said, when the job failed or its counts cannot be believed, or null)",
     "invalid_sample": "the first invalid rows: row, field, reason",
+    "invalid_reasons": "invalid rows by column and reason",
+    "rows_repairable": "invalid rows that cleaning would save",
+    "cleaned": "cells that were cleaned, by column and kind",
+    "warnings": "what looks wrong with the phone numbers as a whole",
     "requests": "requests that reached the wire",
     "worst_window": "most requests within one window of the limit",
     "elapsed": "seconds",
@@ -75,6 +80,9 @@ def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
         ("requests", f"{report.requests:,}, {window}"),
         ("time", duration(report.elapsed) if report.elapsed >= 60 else f"{report.elapsed:.1f} s"),
     ]
+    if report.rows_repairable:
+        facts.append(("repairable", f"{report.rows_repairable:,} of the invalid rows, by cleaning"))
+    facts += [("cleaned", text) for text in _counted(report.cleaned)]
     if report.batches_settled or report.batches_overdue:
         facts += [
             ("callbacks", f"{report.batches_settled:,} came, {report.batches_overdue:,} did not yet"),
@@ -85,6 +93,12 @@ def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
     if report.stopped_by is not None:
         facts.append(("stopped early by", report.stopped_by))
     return facts
+
+
+def _counted(counts: CellCounts) -> list[str]:
+    """Counts by column and word as texts, the most frequent first."""
+    found = [(count, column, word) for column, words in counts.items() for word, count in words.items()]
+    return [f"{count:,} x {column}: {word}" for count, column, word in sorted(found, reverse=True)]
 
 
 def count_facts(rows_unreported: int, batches_failed: int) -> Facts:
@@ -110,6 +124,8 @@ def show_callback_texts(screen: Screen, texts: Sequence[tuple[int, int, str]]) -
 
 def show_failures(screen: Screen, report: UploadReport, rejects: str | None) -> None:
     """Show the first invalid rows and failed requests, what was not sent, and what callbacks said of failed jobs."""
+    for text in _counted(report.invalid_reasons)[:_REASONS]:
+        screen.say(f"invalid: {text}")
     for invalid in report.invalid_sample[:_SHOWN]:
         screen.say(f"row {invalid.row}: {invalid.field}: {invalid.reason}")
     if report.rows_invalid > _SHOWN:

@@ -15,18 +15,20 @@ from msgspec.structs import replace
 from ..config import (
     DEFAULT_TIMEZONE,
     Auth,
+    Cleaning,
     ClientConfig,
     Dialect,
     Limits,
     RetryPolicy,
     Timeouts,
     check_proxy,
+    chosen_cleaning,
     environment_proxy,
     from_env,
     timezone_named,
 )
 from ..errors import ConfigurationError
-from ..models import BatchReceipt, ExportReceipt, Lead, LeadReceipt, Row, ScheduleReport, UploadReport
+from ..models import BatchReceipt, CellCounts, ExportReceipt, Lead, LeadReceipt, Row, ScheduleReport, UploadReport
 from ..protocol.endpoints import EndpointName, QueueName
 from ..protocol.params import (
     Action,
@@ -112,6 +114,7 @@ class OzonetelClient:
             and password where it needs them. The environment's ``HTTPS_PROXY`` is not used, and a warning says so.
         ssl: TLS settings for requests and downloads, such as further authorities.
         link_policy: what may be fetched of the links that callbacks bring; default: the documented host, over https.
+        clean: what may be repaired in leads, unless a call says otherwise; None changes nothing.
 
     Raises:
         ConfigurationError: a setting is missing or wrong.
@@ -135,6 +138,7 @@ class OzonetelClient:
         proxy: str | None = None,
         ssl: SSLContext | None = None,
         link_policy: LinkPolicy | None = None,
+        clean: Cleaning | None = None,
     ) -> None:
         credentials, base, dialer = from_env(api_key, username, base_url, dialer_url)
         self._config = ClientConfig(
@@ -147,6 +151,7 @@ class OzonetelClient:
             limits=Limits() if limits is None else limits,
             retry=RetryPolicy() if retry is None else retry,
             dialect=Dialect() if dialect is None else dialect,
+            clean=clean,
         )
         check_queue_options(0, max_wait)
         self._max_wait = max_wait
@@ -183,6 +188,7 @@ class OzonetelClient:
         action: Action | None = None,
         check_duplicate: bool | None = None,
         skip_name_validation: bool | None = None,
+        clean: Cleaning | bool | None = None,
         queue_priority: int = 0,
         max_wait: float | None = None,
     ) -> LeadReceipt:
@@ -192,7 +198,8 @@ class OzonetelClient:
             campaign: an outbound campaign.
             action: ``"start"`` or ``"stop"`` the campaign as well.
             check_duplicate: leave a number alone that the campaign has already.
-            skip_name_validation: let the service take any name.
+            skip_name_validation: let the service take any name; it is not cleaned then.
+            clean: what may be repaired in the lead's fields; None takes the client's setting, False repairs nothing.
             queue_priority: larger goes first; this is the place in the queue, not the lead's dialling priority.
             max_wait: most seconds to wait for a place in the rate limit, all attempts together; default: the client's.
                 ``float("inf")`` waits as long as it takes. ``retry_after`` of the error suits a 503 answer.
@@ -203,6 +210,7 @@ class OzonetelClient:
                 RateLimitedError: the service refused it.
             OutcomeUnknownError: sent, but nobody can tell whether it was applied; it is not sent again.
         """
+        cleaned: CellCounts = {}
         params = add_params(
             self._config,
             lead,
@@ -210,8 +218,10 @@ class OzonetelClient:
             action=action,
             check_duplicate=check_duplicate,
             skip_name_validation=skip_name_validation,
+            clean=chosen_cleaning(clean, self._config.clean),
+            cleaned=cleaned,
         )
-        return lead_receipt(await self._request("add", params, campaign, queue_priority, max_wait))
+        return lead_receipt(await self._request("add", params, campaign, queue_priority, max_wait), cleaned)
 
     async def add_batch(
         self,
@@ -223,6 +233,7 @@ class OzonetelClient:
         check_duplicate: bool | None = None,
         is_delete: bool | None = None,
         callback_url: str | None = None,
+        clean: Cleaning | bool | None = None,
         queue_priority: int = 0,
         max_wait: float | None = None,
     ) -> BatchReceipt:
@@ -237,6 +248,7 @@ class OzonetelClient:
             check_duplicate: skip numbers that stand in the campaign, or earlier in the same request.
             is_delete: skip numbers that the campaign has; cannot be combined with ``check_duplicate``.
             callback_url: where the service reports what became of the rows; sent as it stands.
+            clean: as for ``add_lead``.
             queue_priority, max_wait: as for ``add_lead``.
 
         Raises:
@@ -249,10 +261,10 @@ class OzonetelClient:
         check_campaign(campaign)
         leads = prepared(leads, columns)
         rows = await _take_at_most(leads, self._dispatcher.endpoints["bulk"].rows, named=columns is None)
-        chunker = self._chunker("bulk", columns, leads)(raise_invalid)
+        chunker = self._chunker("bulk", columns, leads, clean)(raise_invalid)
         (batch,) = chunker.feed(rows) or chunker.flush()
         reply = await self._request("bulk", params, campaign, queue_priority, max_wait, batch.payload)
-        return batch_receipt(reply, batch.rows)
+        return batch_receipt(reply, batch.rows, chunker.cleaned)
 
     async def upload(
         self,
@@ -271,6 +283,8 @@ class OzonetelClient:
         on_progress: Callable[[UploadReport], object] | None = None,
         on_unknown: OnUnknown = "hold",
         rejects: str | PathLike[str] | Rejects | None = None,
+        clean: Cleaning | bool | None = None,
+        changes: str | PathLike[str] | None = None,
         stop: asyncio.Event | None = None,
     ) -> UploadReport:
         """Add any number of leads, 500 a request, as fast as the limit allows (page "Bulk Data (V4)"; 5 a minute).
@@ -304,6 +318,10 @@ class OzonetelClient:
                 sends them again, and needs ``check_duplicate=True`` so that nobody is added twice.
             rejects: a CSV that receives every invalid row with its own columns, its number and line, and what is wrong
                 with it: its path, or ``Rejects(path, …)`` with more options. Mended, it can be uploaded as it is.
+            clean: what may be repaired in cells, counted in ``report.cleaned``; None takes the client's setting, False
+                repairs nothing. A journal belongs to one setting.
+            changes: path of a CSV that receives every repaired cell: its row, line in the file, column, the kind of
+                repair, the cell before and after it.
 
         Returns:
             The report; each row taken from ``leads`` is counted in it exactly once.
@@ -321,6 +339,7 @@ class OzonetelClient:
             concurrency=concurrency,
             on_progress=on_progress,
             rejects=rejects,
+            changes=changes,
             journal=journal,
             callback_url=callback_url,
             callback_timeout=callback_timeout,
@@ -342,6 +361,7 @@ class OzonetelClient:
                 action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
             ),
             options=options,
+            clean=chosen_cleaning(clean, self._config.clean),
             link_policy=self._link_policy,
         )
 
@@ -352,6 +372,7 @@ class OzonetelClient:
         *,
         columns: Sequence[str] | None = None,
         check_duplicate: bool | None = None,
+        clean: Cleaning | bool | None = None,
         queue_priority: int = 0,
         on_result: OnResult | None = None,
     ) -> ScheduleReport:
@@ -361,7 +382,7 @@ class OzonetelClient:
             leads: leads with ``scheduled_time``, or rows with the column ``ScheduledTime``.
             columns: the service's column names, in the order of the sequences.
             check_duplicate: leave out numbers that the service has already.
-            queue_priority: as for ``add_lead``.
+            clean, queue_priority: as for ``add_lead``.
             on_result: called with each row's result once it is known, also when cancelled; rows it never hears of were
                 not sent.
 
@@ -371,7 +392,7 @@ class OzonetelClient:
         """
         params = schedule_params(check_duplicate)
         leads = prepared(leads, columns)
-        chunker = self._chunker("schedule", columns, leads)
+        chunker = self._chunker("schedule", columns, leads, clean)
         return await schedule_rows(
             self._dispatcher,
             "schedule",
@@ -492,9 +513,12 @@ class OzonetelClient:
         )
         return await self._dispatcher.call(call)
 
-    def _chunker(self, layout: Layout, columns: Sequence[str] | None, leads: Rows) -> ChunkerMaker:
-        row_limit = self._dispatcher.endpoints[layout].rows
-        return chunker_maker(self._config, layout, row_limit, columns, leads, datetime.now(self._config.timezone))
+    def _chunker(
+        self, layout: Layout, columns: Sequence[str] | None, leads: Rows, clean: Cleaning | bool | None
+    ) -> ChunkerMaker:
+        row_limit, now = self._dispatcher.endpoints[layout].rows, datetime.now(self._config.timezone)
+        chosen = chosen_cleaning(clean, self._config.clean)
+        return chunker_maker(self._config, layout, row_limit, columns, leads, now, chosen)
 
 
 def _link_policy(given: LinkPolicy | None, proxy: str | None, ssl: SSLContext | None) -> LinkPolicy | None:

@@ -41,6 +41,7 @@ class Table:
     Attributes:
         columns: the service's names of the columns.
         notes: what was taken for what.
+        is_at_hand: whether the rows can be read again and again.
 
     Raises:
         ConfigurationError: there is no telling which columns to send.
@@ -61,6 +62,7 @@ class Table:
             if len(header.columns) != len(texts):
                 raise ConfigurationError(f"leads: a column without a name; {remedy}")
             self.columns, self.notes = header.columns, header.notes
+        self.is_at_hand = True
         self._rows = rows
 
     def __iter__(self) -> Iterator[Row]:
@@ -290,7 +292,9 @@ def _cursor(cursor: Any, columns: Sequence[str] | None) -> Table:
         while fetched := cursor.fetchmany(_FETCHED):
             yield from map(row_cells, fetched)
 
-    return Table(cursor_columns(cursor, columns) or (), rows, _AS)
+    table = Table(cursor_columns(cursor, columns) or (), rows, _AS)
+    table.is_at_hand = False
+    return table
 
 
 def row_cells(row: object) -> Sequence[object]:

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from ...config import DEFAULT_BASE_URL
+from ...config import DEFAULT_BASE_URL, Cleaning
 from ...errors import ConfigurationError, JournalError
 from ...journal.journal import Header, Journal
 from ...protocol.params import Action
@@ -61,6 +61,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         journal=args.journal,
         callback_url=args.callback_url or _callback_url(args, params),
         resume=resume,
+        clean=Cleaning.from_policy(header.cleaning) if header.cleaning else None,
         port=_port(host) if args.simulate else 0,
     )
     return await perform(job, args, screen)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ...callbacks.receiver import CallbackReceiver
 from ...client.client import OzonetelClient
-from ...config import DEFAULT_TIMEZONE, RateLimit, RetryPolicy, Timeouts
+from ...config import DEFAULT_TIMEZONE, Cleaning, RateLimit, RetryPolicy, Timeouts
 from ...errors import ConfigurationError, JournalError, OzonetelError
 from ...journal.journal import Journal
 from ...models import UploadReport
@@ -100,6 +100,7 @@ class UploadJob(Struct, frozen=True, kw_only=True):
         port: where the simulator listens.
         listen: where to take callbacks in.
         callback_seconds: seconds to wait for them after the last answer; None does not wait.
+        clean: what is repaired in rows; None changes nothing.
     """
 
     campaign: str
@@ -114,6 +115,7 @@ class UploadJob(Struct, frozen=True, kw_only=True):
     port: int = 0
     listen: Address | None = None
     callback_seconds: float | None = None
+    clean: Cleaning | None = None
 
 
 def add_job_arguments(parser: argparse.ArgumentParser) -> None:
@@ -217,6 +219,7 @@ class _Run:
         self._screen = screen
         self._client = client
         self._stop = asyncio.Event()
+        self._warned = 0
 
     async def run(self) -> Exit:
         earlier = await _earlier(self._job, self._args.on_unknown)
@@ -242,6 +245,13 @@ class _Run:
 
     async def _upload(self, on_progress: OnProgress) -> UploadReport:
         job = self._job
+
+        def note(report: UploadReport) -> None:
+            for warning in report.warnings[self._warned :]:
+                self._screen.warn(f"warning: {warning}")
+            self._warned = len(report.warnings)
+            on_progress(report)
+
         return await self._client.upload(
             job.campaign,
             job.rows,
@@ -252,9 +262,10 @@ class _Run:
             callback_url=job.callback_url,
             journal=job.journal,
             callback_timeout=job.callback_seconds,
-            on_progress=on_progress,
+            on_progress=note,
             on_unknown=self._args.on_unknown,
             rejects=self._args.rejects,
+            clean=job.clean or False,
             stop=self._stop,
         )
 

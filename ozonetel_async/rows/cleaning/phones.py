@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from .cleaned import Cleaned, Refused
-from .phone_folding import INVISIBLE, OTHER_DIGIT, fold
+from .characters import INVISIBLE, OTHER_DIGIT, fold
+from .result import Cleaned, Refused
 
 __all__ = [
     "ARITHMETIC",

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ozonetel_async.rows.cleaned import Cleaned, Refused
-from ozonetel_async.rows.latin_letters import LATIN_LETTERS
-from ozonetel_async.rows.name_cleaning import clean_name
+from ozonetel_async.rows.cleaning.latin_letters import LATIN_LETTERS
+from ozonetel_async.rows.cleaning.names import clean_name
+from ozonetel_async.rows.cleaning.result import Cleaned, Refused
 
 from .conftest import Table
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import operator
 from decimal import Decimal
 
-from .cleaned import Refused
-from .phone_spelling import LOST_DIGITS
+from .phones import LOST_DIGITS
+from .result import Refused
 
 __all__ = ["cell_text", "is_missing"]
 

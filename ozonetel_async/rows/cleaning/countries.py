@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from .cleaned import Cleaned, Refused
-from .cleaning import PhoneForm
+from ...config import PhoneForm
+from .result import Cleaned, Refused
 
 __all__ = ["PLANS", "CountryRule", "Plan"]
 
@@ -35,8 +35,8 @@ class Plan(NamedTuple):
     lengths: str
 
 
-# Sources: the national plans as notified to the ITU (E.164 national numbering plans) and the North American Numbering
-# Plan's format NPA-NXX-XXXX, whose NPA is never N11, N9X, 37X, 96X or 555, and whose NXX is never N11.
+# What is commonly known of each plan, kept as wide as its lengths and first digits allow; no numbering authority's own
+# document was consulted. American area codes of the forms N11, N9X, 37X, 96X and 555 are not assigned.
 PLANS: Final[dict[str, Plan]] = {
     "IN": Plan("India", "91", "00", "0", "[1-9][0-9]{9}", "10"),
     "US": Plan(

@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
-from .cleaned import Cleaned, Refused
-from .cleaning import Cleaning
-from .name_cleaning import clean_name
-from .phone_country import PLANS, CountryRule
-from .phone_spelling import MISSING, spell
+from ...config import Cleaning
+from .countries import PLANS, CountryRule
+from .names import clean_name
+from .phones import spell
+from .result import Cleaned, Refused
 
-__all__ = ["Cleaner", "Cleaners", "Diagnosis", "PhoneCleaner", "cleaners_for", "diagnose_phone", "one_line"]
+__all__ = ["Cleaner", "Cleaners", "PhoneCleaner", "cleaners_for", "diagnose_phone", "one_line"]
 
 Cleaner: TypeAlias = Callable[[str], Cleaned | Refused]
 
@@ -88,18 +88,6 @@ def cleaners_for(cleaning: Cleaning) -> Cleaners:
     )
 
 
-class Diagnosis(NamedTuple):
-    """Why the strict check refuses a phone number.
-
-    Attributes:
-        reason: in words for the person who owns the file; holds no part of the cell.
-        repairable: whether ``Cleaning(phones="spelling")`` would make a number of it.
-    """
-
-    reason: str
-    repairable: bool
-
-
 _REPAIRS: Final = {
     "separators": "blanks, dashes, dots or brackets in the number",
     "invisible characters": "invisible characters in the number",
@@ -110,15 +98,14 @@ _REPAIRS: Final = {
 }
 
 
-def diagnose_phone(cell: str) -> Diagnosis:
-    """Why a text that the strict check refuses is no number as it stands, for reports without cleaning.
+def diagnose_phone(cell: str) -> str:
+    """Why a text that the strict check refuses is no number as it stands; for reports without cleaning.
 
     Args:
         cell: the cell's text.
+
+    Returns:
+        The reason, in words for the person who owns the file; holds no part of the cell.
     """
-    if cell == "":
-        return Diagnosis(MISSING.reason, False)
     spelled = spell(cell)
-    if isinstance(spelled, Refused):
-        return Diagnosis(spelled.reason, False)
-    return Diagnosis(_REPAIRS[spelled.kind], True)
+    return spelled.reason if isinstance(spelled, Refused) else _REPAIRS[spelled.kind]

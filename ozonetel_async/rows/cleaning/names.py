@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-from .cleaned import Cleaned, Refused
+from .characters import DIGIT_RUNS, INVISIBLE
 from .indic import INDIC_RUN, romanise
 from .latin_letters import LATIN_LETTERS
-from .phone_folding import DIGIT_RUNS, INVISIBLE
+from .result import Cleaned, Refused
 
 __all__ = ["clean_name"]
 

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ozonetel_async.rows.cleaned import Cleaned, Refused
-from ozonetel_async.rows.phone_folding import DIGIT_RUNS, fold
-from ozonetel_async.rows.phone_spelling import (
+from ozonetel_async.rows.cleaning.characters import DIGIT_RUNS, fold
+from ozonetel_async.rows.cleaning.phones import (
     ARITHMETIC,
     EXTENSION,
     LETTERS,
@@ -22,6 +21,7 @@ from ozonetel_async.rows.phone_spelling import (
     TWO_NUMBERS,
     spell,
 )
+from ozonetel_async.rows.cleaning.result import Cleaned, Refused
 
 from .conftest import Table
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ozonetel_async.rows.indic import INDIC_RUN, romanise
+from ozonetel_async.rows.cleaning.indic import INDIC_RUN, romanise
 
 NAMES = {
     # the unspoken "a" of Hindi, Marathi, Gujarati and Punjabi

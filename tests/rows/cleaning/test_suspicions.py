@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ozonetel_async.rows.suspicions import JUDGED_ROWS, PhoneSuspicions
+from ozonetel_async.rows.cleaning.suspicions import JUDGED_ROWS, PhoneSuspicions
 
 
 def warnings_for(numbers: list[str]) -> list[str]:

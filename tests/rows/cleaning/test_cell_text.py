@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ozonetel_async.rows.cell_text import cell_text, is_missing
-from ozonetel_async.rows.cleaned import Cleaned, Refused
-from ozonetel_async.rows.phone_spelling import LOST_DIGITS, spell
+from ozonetel_async.rows.cleaning.cell_text import cell_text, is_missing
+from ozonetel_async.rows.cleaning.phones import LOST_DIGITS, spell
+from ozonetel_async.rows.cleaning.result import Cleaned, Refused
 
 
 class Dtype:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ozonetel_async.rows.cleaned import Cleaned, Refused
-from ozonetel_async.rows.cleaning import Country, PhoneForm
-from ozonetel_async.rows.phone_country import PLANS, CountryRule
+from ozonetel_async.config import Country, PhoneForm
+from ozonetel_async.rows.cleaning.countries import PLANS, CountryRule
+from ozonetel_async.rows.cleaning.result import Cleaned, Refused
 
 
 def outcome(country: str, form: PhoneForm, number: str) -> str:
