@@ -73,7 +73,7 @@ def service_name(name: str) -> str:
 
 def is_phone_header(name: str) -> bool:
     """Whether a header has a word for phone numbers in it, in any case and order."""
-    words = [word.casefold() for word in _NOT_LETTERS.split(_CAMEL.sub(" ", name)) if word]
+    words = [word.casefold() for word in _NOT_LETTERS.split(f"{name} {_CAMEL.sub(' ', name)}") if word]
     if "contact" in words and not _NUMBER_WORDS.isdisjoint(words):
         return True
     return any(_PHONE_WORD.fullmatch(word) for word in words)

@@ -254,7 +254,9 @@ class FixedColumns(ColumnFit):
         if isinstance(row, Mapping):
             if not row.keys() <= self._names:
                 stray = next(name for name in row if name not in self._names)
-                raise BadRow(label(stray), f"not one of the columns {', '.join(self._columns)}"[:300])
+                columns = f"{', '.join(self._columns)}"[:200]
+                decides = "" if self._positional else "; the first row decides which columns there are"
+                raise BadRow(label(stray), f"not one of the columns {columns}{decides}")
             return [row.get(name) for name in self._columns]
         if isinstance(row, UnfitRow):
             raise BadRow(row.field, row.reason)

@@ -116,9 +116,7 @@ def test_a_byte_order_mark_tells_the_encoding(tmp_path: Path, encoding: str) -> 
 
 
 @pytest.mark.parametrize("encoding", sorted({*encodings.aliases.aliases.values(), "idna", "punycode", "utf_8_sig"}))
-@pytest.mark.parametrize(
-    "content", ["PhoneNumber,Näme\n123,\x92é\n".encode("cp1252"), b"\xff\xfe\0\xd8\0\xd8", b"\\x \\N"]
-)
+@pytest.mark.parametrize("content", [b"PhoneNumber,N\xe4me\n123,\x92\xe9\n", b"\xff\xfe\0\xd8\0\xd8", b"\\x \\N"])
 def test_a_wrong_encoding_never_ends_in_another_error(tmp_path: Path, encoding: str, content: bytes) -> None:
     try:
         list(read_csv(made(tmp_path / "leads.csv", content), {"PhoneNumber": "PhoneNumber"}, encoding=encoding))
