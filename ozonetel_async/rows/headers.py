@@ -18,10 +18,12 @@ from .columns import AGENT, PHONE, PRIORITY, label, lead_columns
 __all__ = [
     "ESCAPED",
     "REJECTED",
+    "REPORTED",
     "SAMPLE_ROWS",
     "Header",
     "header_score",
     "is_phone_header",
+    "own_columns",
     "read_header",
     "service_name",
 ]
@@ -33,6 +35,10 @@ REJECTED: Final = ("rejected_row", "rejected_line", "rejected_column", "rejected
 """Columns that a file of rejects has behind those of its input; left out when it is read."""
 ESCAPED: Final = "rejected_escaped"
 """One more such column, in a file whose cells were made safe for spreadsheets."""
+REPORTED: Final = ("rejected_match", "rejected_number")
+"""Two more, in a file of rows that the service reported as failed."""
+
+_LEFT_OUT: Final = frozenset((*REJECTED, *REPORTED, ESCAPED))
 
 _NOT_LETTERS = re.compile(r"[\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -66,6 +72,11 @@ class Header(Struct, frozen=True):
     escaped: bool
 
 
+def own_columns(header: Sequence[str]) -> list[int]:
+    """Positions of a table's own columns, without those that a file of rejects has more."""
+    return [i for i, name in enumerate(header) if name not in _LEFT_OUT]
+
+
 def service_name(name: str) -> str:
     """The service's spelling of a name that is one of its own in another case, with blanks or dashes; else the name."""
     return name if name in _EXACT else _SERVICE_NAMES.get(_NOT_LETTERS.sub("", name).casefold(), name)
@@ -82,7 +93,7 @@ def is_phone_header(name: str) -> bool:
 def header_score(names: Sequence[str], renames: Mapping[str, str | None], delimiters: str) -> tuple[int, int, int]:
     """How much a line looks like a header: columns that are known, columns that look like phones, and all columns."""
     names = [name.strip() for name in names]
-    known = sum(name in renames or name in REJECTED or service_name(name) in _EXACT for name in names)
+    known = sum(name in renames or name in _LEFT_OUT or service_name(name) in _EXACT for name in names)
     phones = sum(is_phone_header(name) for name in names if not any(mark in name for mark in delimiters))
     return known, phones, len(names)
 
@@ -137,7 +148,7 @@ def read_header(
 def _target(name: str, renames: Mapping[str, str | None]) -> str | None:
     if name in renames:
         return renames[name]
-    return None if not name or name in REJECTED or name == ESCAPED else service_name(name)
+    return None if not name or name in _LEFT_OUT else service_name(name)
 
 
 def _phone_column(
@@ -174,13 +185,13 @@ def _cells(sample: Sequence[Sequence[object]], i: int) -> list[str]:
 
 
 def _looks_like_numbers(cells: Sequence[str]) -> bool:
-    """Whether most cells look like phone numbers, as people and spreadsheets write them."""
+    """Whether half the cells or more look like phone numbers, as people and spreadsheets write them."""
     good = 0
     for cell in cells:
         digits = sum(map(str.isdigit, cell))
         letters = sum(map(str.isalpha, cell))
         good += 5 <= digits <= 40 and letters <= _MOST_LETTERS and not _DATE.match(cell) and "@" not in cell
-    return good * 2 > len(cells)
+    return good > 0 and good * 2 >= len(cells)
 
 
 def _doubled(names: Sequence[str], targets: Sequence[str | None], renames: Mapping[str, str | None]) -> list[str]:

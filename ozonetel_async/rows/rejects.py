@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from os import PathLike
 from typing import Any, Final, TextIO
@@ -18,9 +18,11 @@ from ..errors import ConfigurationError
 from ..models import InvalidRow, Lead, Row
 from .batches import Batch
 from .columns import PHONE, lead_columns
-from .headers import ESCAPED, REJECTED
+from .csv_file import CsvRows
+from .excel import ExcelRows
+from .headers import ESCAPED, REJECTED, own_columns
 
-__all__ = ["Rejects", "RejectsFile", "RejectsWriter", "is_same_file", "open_output", "open_private"]
+__all__ = ["OriginalRows", "Rejects", "RejectsFile", "RejectsWriter", "is_same_file", "open_output", "open_private"]
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _LEAD_COLUMNS: Final = lead_columns("bulk")
@@ -97,11 +99,11 @@ class RejectsFile:
     def __init__(self, rejects: Rejects | str | PathLike[str], leads: object, columns: Sequence[str] | None) -> None:
         self._options = rejects if isinstance(rejects, Rejects) else Rejects(rejects)
         self._file = _OutputFile("rejects", self._options.path, leads, bom=self._options.bom)
-        self._source: Any = leads if hasattr(leads, "cells") and hasattr(leads, "header") else None
+        self._source = leads if isinstance(leads, CsvRows | ExcelRows) else None
         names = self._source.header if self._source is not None else columns or ()
-        self._names = [name for name in names if name not in REJECTED and name != ESCAPED]
-        self._places = [i for i, name in enumerate(names) if name not in REJECTED and name != ESCAPED]
-        self._originals = _Originals(self._source)
+        self._places = own_columns(names)
+        self._names = [names[i] for i in self._places]
+        self._originals = OriginalRows(self._source)
         self._invalid: set[int] = set()
         self._spans: list[tuple[int, float, str]] = []
         self._writer: RejectsWriter | None = None
@@ -151,7 +153,8 @@ class RejectsFile:
 
     def _write_spans(self) -> None:
         spans = sorted(self._spans)
-        for number, (line, cells) in enumerate(self._source.cells(), 1):
+        assert self._source is not None
+        for number, (line, cells) in enumerate(_rows_of(self._source), 1):
             while spans and spans[0][1] < number:
                 spans.pop(0)
             if not spans:
@@ -183,6 +186,7 @@ class RejectsFile:
     def _own(self, cells: Sequence[object]) -> list[object]:
         """The cells of a row of a file; those behind its header get columns without a name."""
         found = [cells[i] if i < len(cells) else "" for i in self._places]
+        assert self._source is not None
         surplus = cells[len(self._source.header) :]
         self._names += [""] * (len(found) + len(surplus) - len(self._names))
         return [*found, *[""] * (len(self._names) - len(found) - len(surplus)), *surplus]
@@ -210,12 +214,16 @@ class RejectsFile:
         return [given.get(name, "") for name in self._names]
 
 
-class _Originals:
-    """The rows of a file as they stand in it, asked for in the order of the rows; read once more, as far as needed."""
+class OriginalRows:
+    """The rows of a file as they stand in it, asked for in the order of the rows; read once more, as far as needed.
 
-    def __init__(self, source: Any) -> None:
+    Args:
+        source: rows of ``read_csv`` or ``read_excel``, or None when there are none.
+    """
+
+    def __init__(self, source: CsvRows | ExcelRows | None) -> None:
         self._source = source
-        self._rows: Any = None
+        self._rows: Generator[tuple[int, Sequence[object]]] | None = None
         self._row = 0
         self._last: tuple[int | None, Sequence[object] | None] = (None, None)
 
@@ -224,15 +232,20 @@ class _Originals:
         if self._source is None:
             return None, None
         if self._rows is None:
-            self._rows = self._source.cells()
+            self._rows = _rows_of(self._source)
         while self._row < row:
             self._last = next(self._rows, (None, None))
             self._row += 1
         return self._last
 
     def close(self) -> None:
+        """Close the file."""
         if self._rows is not None:
             self._rows.close()
+
+
+def _rows_of(source: CsvRows | ExcelRows) -> Generator[tuple[int, Sequence[object]]]:
+    yield from source.cells()
 
 
 class _OutputFile:

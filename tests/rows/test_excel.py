@@ -37,7 +37,7 @@ def test_numbers_and_dates_come_as_themselves(tmp_path: Path) -> None:
     assert rows.columns == ("PhoneNumber", "Name", "ExpiryDate", "Score")
     assert rows.notes == ("column 'Mobile' is taken as PhoneNumber",)
     assert list(rows) == list(rows) == [cells, ["9812300002", "B", "", 1]]
-    assert [type(cell) for cell in next(iter(rows))] == [int, str, date, float]
+    assert [type(cell) for cell in next(rows.cells())[1]] == [int, str, date, float]
     assert list(rows.lines()) == [2, 4]
 
 
