@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .client.client import OzonetelClient, QueueFigures
     from .client.legacy import LegacyClient
     from .config import Cleaning, Dialect, Limits, RateLimit, RetryPolicy, Timeouts
+    from .contrib.postgres import PostgresShared
+    from .contrib.redis import RedisShared
     from .downloads.links import LinkPolicy
     from .errors import (
         AuthenticationError,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         QueueTimeoutError,
         RateLimitedError,
         RequestRejectedError,
+        SharedLimitUnavailableError,
     )
     from .failed_rows.collect import CollectReport, collect_failed_rows
     from .journal.failed_rows import failed_leads
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from .rows.csv_file import read_csv
     from .rows.excel import read_excel
     from .rows.rejects import Rejects
+    from .sending.shared import SharedStore, StoreFigures
     from .upload.check import CheckReport, InvalidRows, check_leads
 
 __version__ = "0.1.0"
@@ -65,6 +69,8 @@ _HOMES = {
     "client.client": ("OzonetelClient", "QueueFigures"),
     "client.legacy": ("LegacyClient",),
     "config": ("Cleaning", "Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
+    "contrib.postgres": ("PostgresShared",),
+    "contrib.redis": ("RedisShared",),
     "downloads.links": ("LinkPolicy",),
     "errors": (
         "AuthModeError",
@@ -86,6 +92,7 @@ _HOMES = {
         "QueueTimeoutError",
         "RateLimitedError",
         "RequestRejectedError",
+        "SharedLimitUnavailableError",
     ),
     "failed_rows.collect": ("CollectReport", "collect_failed_rows"),
     "journal.failed_rows": ("failed_leads",),
@@ -105,6 +112,7 @@ _HOMES = {
     "rows.csv_file": ("read_csv",),
     "rows.excel": ("read_excel",),
     "rows.rejects": ("Rejects",),
+    "sending.shared": ("SharedStore", "StoreFigures"),
     "upload.check": ("CheckReport", "InvalidRows", "check_leads"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -145,16 +153,21 @@ __all__ = [
     "OutcomeUnknownError",
     "OzonetelClient",
     "OzonetelError",
+    "PostgresShared",
     "QueueFigures",
     "QueueFullError",
     "QueueTimeoutError",
     "RateLimit",
     "RateLimitedError",
+    "RedisShared",
     "Rejects",
     "RequestRejectedError",
     "RetryPolicy",
     "ScheduleReport",
     "ScheduleResult",
+    "SharedLimitUnavailableError",
+    "SharedStore",
+    "StoreFigures",
     "Timeouts",
     "UploadReport",
     "check_leads",
