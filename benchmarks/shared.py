@@ -50,7 +50,7 @@ from ozonetel_async import (
     SharedLimitUnavailableError,
     Timeouts,
 )
-from ozonetel_async.sending.shared import Ask, BearerAsk, BearerTurn, SharedStore, StoreConnection, Turn
+from ozonetel_async.sending.shared.store import Ask, BearerAsk, BearerTurn, SharedStore, StoreConnection, Turn
 from ozonetel_async.testing import Simulator
 from tests.contrib.conftest import PostgresServer, RedisServer, Server
 
