@@ -315,8 +315,8 @@ class Dispatcher:
         return _Attempt(reply, failure, token_refused=await self._tokens.doubt(bearer))
 
     def _secrets(self, call: ApiRequest, bearer: str | None) -> tuple[str, ...]:
-        callback = url_token(call.params["callBackUrl"]) if "callBackUrl" in call.params else None
-        return (*self._config.credentials.forms, *filter(None, (bearer, callback)))
+        callback = url_token(str(call.params["callBackUrl"])) if "callBackUrl" in call.params else None
+        return (self._config.credentials.reveal(), *filter(None, (bearer, callback)))
 
     async def _fetch_token(self, leaving: Callable[[bool], None]) -> str:
         async def before_send() -> None:
