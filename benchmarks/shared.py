@@ -428,7 +428,7 @@ def report(case: Case, kind: type[Server], results: list[dict[str, Any]], figure
 
 # -- what happens -----------------------------------------------------------------------------------------------------
 
-BEGIN = WINDOW + MARGIN + 4  # start-up of the processes, the hold of the first use, and a while of work
+BEGIN = WINDOW + MARGIN + 6  # start-up of the processes, the hold of the first use, and a while of work
 
 
 async def killed_twice(world: World) -> None:
