@@ -121,7 +121,7 @@ class CsvRows(Iterable[list[str]]):
             except (csv.Error, UnicodeError, OSError) as error:
                 self._fail(error)
 
-    def lines(self) -> Generator[int]:
+    def lines(self) -> Generator[int, None, None]:
         """The line at which each row begins, from 1, in the order of the rows, as far as the file can be read."""
         with self._open() as file, suppress(csv.Error, UnicodeError, OSError):
             reader = self._reader(file, self._delimiter)
