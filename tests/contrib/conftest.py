@@ -237,7 +237,11 @@ def start_server(name: str) -> Server:
         pytest.skip(f"needs {program}: {HOW}")
     pytest.importorskip(driver, reason=f"needs the driver {driver}: {HOW}")
     server = kind()
-    server.start()
+    try:
+        server.start()
+    except BaseException:
+        server.close()
+        raise
     return server
 
 
