@@ -126,11 +126,13 @@ class InvalidRow(Struct, frozen=True):
         row: 1-based number among the rows handed in.
         field: the column that is wrong.
         reason: the value's shape and what would be right; never the value.
+        further: other columns that are wrong in it, each with its reason.
     """
 
     row: int
     field: str
     reason: str
+    further: tuple[tuple[str, str], ...] = ()
 
 
 ScheduleOutcome: TypeAlias = Literal["accepted", "invalid", "refused", "not_sent", "unknown"]

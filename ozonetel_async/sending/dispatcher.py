@@ -29,8 +29,8 @@ from ..protocol.requests import Params, Request, build, quote_slices
 from .bearer_tokens import LocalTokenStore, TokenHolder
 from .queue import RateQueue, Slot
 from .retry import retry_after_seconds, wait_before_retry
-from .shared import SharedStore
-from .shared_account import SharedAccount
+from .shared.account import SharedAccount
+from .shared.store import SharedStore
 from .transport import Response, Transport
 
 __all__ = ["STOPS_THE_UPLOAD", "ApiRequest", "Dispatcher", "check_queue_options"]
