@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .callbacks.receiver import CallbackReceiver
     from .callbacks.results import ExportResult, JobResult
+    from .client.buffer import LeadBuffer
     from .client.client import OzonetelClient, QueueFigures
     from .client.legacy import LegacyClient
     from .config import Dialect, Limits, RateLimit, RetryPolicy, Timeouts
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .models import (
         BatchReceipt,
         BatchResult,
+        BufferReceipt,
         ExportReceipt,
         FailedLead,
         InvalidRow,
@@ -58,6 +60,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "callbacks.receiver": ("CallbackReceiver",),
     "callbacks.results": ("ExportResult", "JobResult"),
+    "client.buffer": ("LeadBuffer",),
     "client.client": ("OzonetelClient", "QueueFigures"),
     "client.legacy": ("LegacyClient",),
     "config": ("Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
@@ -88,6 +91,7 @@ _HOMES = {
     "models": (
         "BatchReceipt",
         "BatchResult",
+        "BufferReceipt",
         "ExportReceipt",
         "FailedLead",
         "InvalidRow",
@@ -106,6 +110,7 @@ __all__ = [
     "AuthenticationError",
     "BatchReceipt",
     "BatchResult",
+    "BufferReceipt",
     "CallbackError",
     "CallbackReceiver",
     "CallbackTimeoutError",
@@ -125,6 +130,7 @@ __all__ = [
     "JournalError",
     "JournalFolder",
     "Lead",
+    "LeadBuffer",
     "LeadReceipt",
     "LeadRejectedError",
     "LegacyClient",
