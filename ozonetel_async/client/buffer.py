@@ -498,7 +498,7 @@ class LeadBuffer:
         except OzonetelError as error:
             result = error if not call.may_be_applied else _as_unknown(error)
             if not sending.is_cut:
-                # Its turn never came (the client is closed, no bearer token): what it would have taken meets the same.
+                # Its turn never came (the client is closed): what it would have taken meets the same.
                 sending.entries = self._pop(sending)
                 for entry in sending.entries:
                     self._leave(entry)
@@ -542,8 +542,6 @@ class LeadBuffer:
             if journal is not None and sending.index is not None:
                 text = result if isinstance(result, str) else f"{type(result).__name__}: {result.message}"
                 await journal.conclude(_journaled(sending.index), outcome, text)
-            elif journal is not None and outcome != "not_sent":
-                await journal.journal.forget([entry.key for entry in entries if entry.key is not None])
         except JournalError as error:
             # What the service said is known all the same; the next run will take the batch for unknown.
             _log.warning("buffer: %s", error.message)

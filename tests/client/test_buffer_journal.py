@@ -225,6 +225,20 @@ async def test_what_was_told_as_unknown_or_refused_is_not_sent_by_the_next(
     assert (again.results, sim.arrivals("bulk")) == ({}, 1)
 
 
+async def test_leads_of_a_client_that_was_closed_first_are_kept(
+    client: OzonetelClient, connect: Connect, sim: Simulator, path: Path
+) -> None:
+    told, again = Told(), Told()
+    async with client.buffer("Diwali", journal=path, max_delay=1000.0, on_result=told) as buffer:
+        await buffer.put(Lead(phone(1)))
+        await client.close()
+    assert told.results == {phone(1): BufferReceipt("kept")}
+    async with connect().buffer("Diwali", journal=path, on_result=again):
+        pass
+    assert again.outcomes() == {phone(1): "accepted"}
+    assert await numbers(sim) == {phone(1): 1}
+
+
 async def test_a_lead_that_expired_in_the_journal_is_told_and_gone(
     client: OzonetelClient, sim: Simulator, path: Path
 ) -> None:
