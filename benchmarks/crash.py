@@ -4,7 +4,7 @@ Each run uploads rows with a journal to the simulator, through faults, in a proc
 random moment, and again, until one gets to the end. Then the simulator's campaign, the journal and the last report
 are held against each other.
 
-    python benchmarks/crash.py --runs 200 --rows 20000 [--on-unknown resend] [--callbacks] [--tamper remove] [--seed 1]
+    python benchmarks/crash.py --runs 200 --rows 20000 [--on-unknown resend] [--callbacks] [--tamper remove] [--clean]
 
 With ``--callbacks`` this process takes in the service's callbacks meanwhile, early, late, doubled and in every shape,
 and writes them to the journal that the killed one writes to. All of them in, the same upload is run once more: then
@@ -34,7 +34,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from ozonetel_async import JournalError, Limits, OzonetelClient, RateLimit, RetryPolicy, Timeouts
+from ozonetel_async import Cleaning, JournalError, Limits, OzonetelClient, RateLimit, RetryPolicy, Timeouts
 from ozonetel_async.callbacks.receiver import CallbackReceiver
 from ozonetel_async.journal.folder import JournalFolder
 from ozonetel_async.testing import Fault, Simulator
@@ -66,7 +66,16 @@ def phone(row: int) -> str:
     return f"9{row:09d}"
 
 
-async def work(url: str, campaign: str, rows: int, journal: str, on_unknown: str, callback_url: str | None) -> None:
+def lead(row: int, clean: bool) -> dict[str, str]:
+    number = phone(row)
+    # As people have them; cleaned, they are the same numbers.
+    spelled = (number, f"{number[:5]} {number[5:]}", f"'{number}", f"Mob: {number}", f"{number}.0")[row % 5]
+    return {"PhoneNumber": spelled if clean else number, "Name": f"Lead {row}" + ("'s" if clean and row % 3 else "")}
+
+
+async def work(
+    url: str, campaign: str, rows: int, journal: str, on_unknown: str, callback_url: str | None, clean: bool
+) -> None:
     """The process that gets killed."""
     limits = Limits(bulk=RateLimit(WIDTH, WINDOW), transit_margin=MARGIN)
     async with OzonetelClient(
@@ -77,7 +86,8 @@ async def work(url: str, campaign: str, rows: int, journal: str, on_unknown: str
         try:
             report = await client.upload(
                 campaign,
-                ({"PhoneNumber": phone(row), "Name": f"Lead {row}"} for row in range(rows)),
+                (lead(row, clean) for row in range(rows)),
+                clean=Cleaning() if clean else None,
                 journal=journal,
                 on_unknown="resend" if on_unknown == "resend" else "hold",
                 check_duplicate=True if on_unknown == "resend" else None,
@@ -103,8 +113,10 @@ class Run:
         folder: Path,
         rng: random.Random,
         callback_url: str | None,
+        clean: bool,
     ) -> None:
         self.sim = sim
+        self.clean = clean
         self.rows = rows
         self.on_unknown = on_unknown
         self.tamper = tamper
@@ -133,6 +145,7 @@ class Run:
             *command,
             *("--rows", str(self.rows), "--on-unknown", self.on_unknown),
             *(() if self.callback_url is None else ("--callback-url", self.callback_url)),
+            *(("--clean",) if self.clean else ()),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -252,7 +265,9 @@ async def main(options: argparse.Namespace) -> int:
             lossy = [rule for rule in rules if rule.fault.name not in ("rate_refusal", "http_429")]
             for number in range(options.runs):
                 before = sum(rule.used for rule in lossy)
-                run = Run(sim, number, options.rows, options.on_unknown, options.tamper, Path(folder), rng, url)
+                run = Run(
+                    sim, number, options.rows, options.on_unknown, options.tamper, Path(folder), rng, url, options.clean
+                )
                 await run.live(options.kills)
                 total += run.faults_found(sum(rule.used for rule in lossy) - before)
                 for path in Path(folder).glob(f"{number}*.journal*"):  # noqa: ASYNC240 - a benchmark's clean-up
@@ -281,11 +296,12 @@ if __name__ == "__main__":
     parser.add_argument("--on-unknown", choices=("hold", "resend"), default="hold")
     parser.add_argument("--tamper", choices=("remove", "empty", "copy"), default="", help="with the files after a kill")
     parser.add_argument("--callbacks", action="store_true", help="take in callbacks while the uploads run and die")
+    parser.add_argument("--clean", action="store_true", help="rows that need cleaning, and an upload that cleans them")
     parser.add_argument("--callback-url", help=argparse.SUPPRESS)
     parser.add_argument("--worker", nargs=3, metavar=("URL", "CAMPAIGN", "JOURNAL"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
         where, which, journal_path = given.worker
-        asyncio.run(work(where, which, given.rows, journal_path, given.on_unknown, given.callback_url))
+        asyncio.run(work(where, which, given.rows, journal_path, given.on_unknown, given.callback_url, given.clean))
     else:
         sys.exit(asyncio.run(main(given)))

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from .client.buffer import LeadBuffer
     from .client.client import OzonetelClient, QueueFigures
     from .client.legacy import LegacyClient
-    from .config import Dialect, Limits, RateLimit, RetryPolicy, Timeouts
+    from .config import Cleaning, Dialect, Limits, RateLimit, RetryPolicy, Timeouts
+    from .contrib.postgres import PostgresShared
+    from .contrib.redis import RedisShared
     from .downloads.links import LinkPolicy
     from .errors import (
         AuthenticationError,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         CallbackError,
         CallbackTimeoutError,
         CampaignError,
+        CertificateError,
         ConfigurationError,
         ConnectError,
         DownloadError,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
         QueueTimeoutError,
         RateLimitedError,
         RequestRejectedError,
+        SharedLimitUnavailableError,
     )
     from .failed_rows.collect import CollectReport, collect_failed_rows
     from .journal.failed_rows import failed_leads
@@ -52,6 +56,8 @@ if TYPE_CHECKING:
         UploadReport,
     )
     from .rows.csv_file import read_csv
+    from .sending.shared import SharedStore, StoreFigures
+    from .upload.check import CheckReport, InvalidRows, check_leads
 
 __version__ = "0.1.0"
 
@@ -63,7 +69,9 @@ _HOMES = {
     "client.buffer": ("LeadBuffer",),
     "client.client": ("OzonetelClient", "QueueFigures"),
     "client.legacy": ("LegacyClient",),
-    "config": ("Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
+    "config": ("Cleaning", "Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
+    "contrib.postgres": ("PostgresShared",),
+    "contrib.redis": ("RedisShared",),
     "downloads.links": ("LinkPolicy",),
     "errors": (
         "AuthModeError",
@@ -71,6 +79,7 @@ _HOMES = {
         "CallbackError",
         "CallbackTimeoutError",
         "CampaignError",
+        "CertificateError",
         "ConfigurationError",
         "ConnectError",
         "DownloadError",
@@ -84,6 +93,7 @@ _HOMES = {
         "QueueTimeoutError",
         "RateLimitedError",
         "RequestRejectedError",
+        "SharedLimitUnavailableError",
     ),
     "failed_rows.collect": ("CollectReport", "collect_failed_rows"),
     "journal.failed_rows": ("failed_leads",),
@@ -102,6 +112,8 @@ _HOMES = {
         "UploadReport",
     ),
     "rows.csv_file": ("read_csv",),
+    "sending.shared": ("SharedStore", "StoreFigures"),
+    "upload.check": ("CheckReport", "InvalidRows", "check_leads"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -115,6 +127,9 @@ __all__ = [
     "CallbackReceiver",
     "CallbackTimeoutError",
     "CampaignError",
+    "CertificateError",
+    "CheckReport",
+    "Cleaning",
     "CollectReport",
     "ConfigurationError",
     "ConnectError",
@@ -126,6 +141,7 @@ __all__ = [
     "InputError",
     "InvalidLeadError",
     "InvalidRow",
+    "InvalidRows",
     "JobResult",
     "JournalError",
     "JournalFolder",
@@ -139,17 +155,23 @@ __all__ = [
     "OutcomeUnknownError",
     "OzonetelClient",
     "OzonetelError",
+    "PostgresShared",
     "QueueFigures",
     "QueueFullError",
     "QueueTimeoutError",
     "RateLimit",
     "RateLimitedError",
+    "RedisShared",
     "RequestRejectedError",
     "RetryPolicy",
     "ScheduleReport",
     "ScheduleResult",
+    "SharedLimitUnavailableError",
+    "SharedStore",
+    "StoreFigures",
     "Timeouts",
     "UploadReport",
+    "check_leads",
     "collect_failed_rows",
     "failed_leads",
     "read_csv",

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from typing import Literal, NoReturn, TypeAlias, get_args
+from typing import Final, Literal, NoReturn, TypeAlias, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
@@ -20,13 +20,20 @@ __all__ = [
     "DEFAULT_DIALER_URL",
     "DEFAULT_TIMEZONE",
     "Auth",
+    "Cleaning",
     "ClientConfig",
+    "Country",
     "Credentials",
     "Dialect",
     "Limits",
+    "NamePolicy",
+    "PhoneForm",
+    "PhonePolicy",
     "RateLimit",
     "RetryPolicy",
+    "TextPolicy",
     "Timeouts",
+    "chosen_cleaning",
 ]
 
 DEFAULT_BASE_URL = "https://in1-ccaas-api.ozonetel.com"
@@ -66,10 +73,8 @@ class Credentials:
 
     def __init__(self, api_key: str, username: str) -> None:
         for name, value in (("api_key", api_key), ("username", username)):
-            _require(
-                isinstance(value, str) and bool(value.strip()),
-                f"{name}: expected text that is not empty, got {_shape(value)}; pass it or set OZONETEL_{name.upper()}",
-            )
+            _require(isinstance(value, str), f"{name}: expected text, got {_shape(value)}")
+            _require(bool(value.strip()), f"{name} is missing: set OZONETEL_{name.upper()} or pass {name}=")
             _require(
                 value == value.strip() and value.isprintable() and value.isascii(),
                 f"{name}: expected printable ASCII without blanks at its ends, got {len(value)} characters with others "
@@ -284,6 +289,99 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
         _require_count("Dialect.row_characters", self.row_characters)
 
 
+PhonePolicy: TypeAlias = Literal["refuse", "spelling"]
+Country: TypeAlias = Literal["IN", "US", "GB", "AE"]
+PhoneForm: TypeAlias = Literal["given", "international", "digits", "national"]
+NamePolicy: TypeAlias = Literal["refuse", "punctuation", "latin", "drop"]
+TextPolicy: TypeAlias = Literal["keep", "one_line"]
+
+_CLEANING_CHOICES: Final[dict[str, tuple[str | None, ...]]] = {
+    "phones": ("refuse", "spelling"),
+    "country": (None, "IN", "US", "GB", "AE"),
+    "form": ("given", "international", "digits", "national"),
+    "names": ("refuse", "punctuation", "latin", "drop"),
+    "text": ("keep", "one_line"),
+}
+# The settings under which nothing is changed; they are left out of the policy's text.
+_CLEANING_OFF: Final = {"phones": "refuse", "country": None, "form": "given", "names": "refuse", "text": "keep"}
+# Raise a version whenever the same cell would come out as another text: a journal compares them.
+_RULE_VERSIONS: Final = {"phones": 1, "country": 1, "form": 1, "names": 1, "text": 1}
+
+
+class Cleaning(Struct, frozen=True, kw_only=True, cache_hash=True):
+    """What may be repaired in cells that the service would not take.
+
+    Nothing is guessed: a cell that may mean two things stays invalid.
+
+    Attributes:
+        phones: ``"spelling"`` takes separators, marks of spreadsheets, labels and digits of other scripts out of phone
+            numbers; ``"refuse"`` leaves them as they are. Without ``country``, what passes the strict check is never
+            refused.
+        country: the country whose numbering plan every phone number is checked against, good ones too; None for no
+            plan. Numbers of other countries need a leading ``+`` or the international prefix. Needs
+            ``phones="spelling"``.
+        form: how numbers of ``country`` are written: ``"given"`` as the caller has them (with or without code or trunk
+            zero), ``"international"`` (+919812345678), ``"digits"`` (919812345678) or ``"national"`` (9812345678,
+            without trunk zero). Numbers of other countries keep or get a leading ``+`` in the last three, so that they
+            cannot be taken for numbers of this one.
+        names: ``"punctuation"`` replaces punctuation; ``"latin"`` writes accented letters and nine Indic scripts in
+            letters A to Z as well, and leaves out a name in any other script; ``"drop"`` leaves out every name that the
+            service would not take; ``"refuse"`` changes nothing.
+        text: ``"one_line"`` turns line breaks and tabs of the campaign's own columns into blanks.
+
+    Raises:
+        ConfigurationError: a setting is none of its choices, or ``country`` or ``form`` lack what they need.
+    """
+
+    phones: PhonePolicy = "spelling"
+    country: Country | None = None
+    form: PhoneForm = "given"
+    names: NamePolicy = "latin"
+    text: TextPolicy = "keep"
+
+    def __post_init__(self) -> None:
+        for name, choices in _CLEANING_CHOICES.items():
+            value = getattr(self, name)
+            # A list or dictionary is unhashable, and comparing unknown objects may raise: only texts are compared.
+            if not (value is None or isinstance(value, str)) or value not in choices:
+                expected = ", ".join(map(repr, choices))
+                got = repr(value[:40]) if isinstance(value, str) else type(value).__name__
+                raise ConfigurationError(f"Cleaning.{name}: expected one of {expected}, got {got}")
+        if self.country is not None and self.phones != "spelling":
+            raise ConfigurationError("Cleaning.country: expected phones='spelling' beside it, got phones='refuse'")
+        if self.form != "given" and self.country is None:
+            raise ConfigurationError(f"Cleaning.form: expected a country beside form={self.form!r}, got country=None")
+
+    @classmethod
+    def from_policy(cls, policy: str) -> Cleaning:
+        """The settings of a ``policy``.
+
+        Raises:
+            ConfigurationError: it is no policy, or one of other versions of the rules.
+        """
+        parts = [part.partition("=") for part in policy.split(";") if part]
+        values = {**_CLEANING_OFF, **{name: value.partition("/")[0] for name, _, value in parts}}
+        cleaning = cls(**values) if values.keys() == _CLEANING_OFF.keys() else cls()  # type: ignore[arg-type]
+        if cleaning.policy != policy:
+            raise ConfigurationError(
+                f"cleaning: expected a policy such as {cls().policy!r}, got another text, or one of another release"
+            )
+        return cleaning
+
+    @property
+    def policy(self) -> str:
+        """The settings with the versions of their rules, such as ``phones=spelling/1;country=IN/1;names=latin/1``.
+
+        Two runs with the same text make the same bytes of the same rows. Empty when nothing is changed.
+        """
+        values = {name: getattr(self, name) for name in _CLEANING_CHOICES}
+        return ";".join(
+            f"{name}={values[name]}/{_RULE_VERSIONS[name]}"
+            for name in _CLEANING_CHOICES
+            if values[name] != _CLEANING_OFF[name]
+        )
+
+
 def check_url(name: str, url: str) -> str:
     """Return ``url`` without a trailing slash; plain http passes for loopback addresses only."""
     _require(isinstance(url, str), f"{name}: expected text, got {type(url).__name__}")
@@ -311,6 +409,33 @@ def check_url(name: str, url: str) -> str:
     return url.rstrip("/")
 
 
+def check_proxy(name: str, url: str) -> str:
+    """Return the URL of a proxy as it came; it may hold a password, so no message repeats it."""
+    _require(isinstance(url, str), f"{name}: expected a URL, got {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    _require(good, f"{name}: expected http://host:port, got {len(url)} characters of another form")
+    return url
+
+
+def environment_proxy(url: str) -> str | None:
+    """The proxy that ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` name for a URL.
+
+    In lower case as well. None for a loopback address.
+    """
+    # Loads an HTTP client, which only those who make a client of ours need; aiohttp loads it as well.
+    from urllib.request import getproxies_environment, proxy_bypass
+
+    parts = urlsplit(url)
+    if _is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc):
+        return None
+    proxies = getproxies_environment()
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -318,6 +443,26 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def chosen_cleaning(clean: Cleaning | bool | None, default: Cleaning | None) -> Cleaning | None:
+    """The cleaning of one call; None when nothing is to be changed.
+
+    Args:
+        clean: the call's own; None takes the default, False turns it off, True is ``Cleaning()``.
+        default: the client's.
+
+    Raises:
+        ConfigurationError: ``clean`` is none of these.
+    """
+    if clean is None:
+        return default
+    if isinstance(clean, bool):
+        return Cleaning() if clean else None
+    _require(
+        isinstance(clean, Cleaning), f"clean: expected Cleaning(…), True, False or None, got {type(clean).__name__}"
+    )
+    return clean
 
 
 _PARTS: dict[str, type] = {
@@ -340,6 +485,7 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
         base_url: host of the add, bulk and schedule endpoints.
         dialer_url: host of the dial-status endpoint; never derived from ``base_url``.
         timezone: the platform's, in which the service reads dates.
+        clean: what is repaired in rows, unless a call says otherwise; None changes nothing.
     """
 
     credentials: Credentials
@@ -351,12 +497,17 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
     limits: Limits = field(default_factory=Limits)
     retry: RetryPolicy = RetryPolicy()
     dialect: Dialect = Dialect()
+    clean: Cleaning | None = None
 
     def __post_init__(self) -> None:
         for name, kind in _PARTS.items():
             value = getattr(self, name)
             # The value's type and not its repr: a key passed in the place of Credentials must not show.
             _require(isinstance(value, kind), f"{name}: expected {kind.__name__}(…), got {type(value).__name__}")
+        _require(
+            self.clean is None or isinstance(self.clean, Cleaning),
+            f"clean: expected Cleaning(…) or None, got {type(self.clean).__name__}",
+        )
         _require(self.auth in ("basic", "token"), f"auth: expected 'basic' or 'token', got {self.auth!r}")
         for name in ("base_url", "dialer_url"):
             force_setattr(self, name, check_url(name, getattr(self, name)))

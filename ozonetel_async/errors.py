@@ -8,7 +8,9 @@
     ├── InvalidLeadError              not_sent  .field .reason .row   a lead that the service would not take
     ├── QueueFullError                not_sent  .retry_after   too many callers wait already
     ├── QueueTimeoutError             not_sent  .retry_after   the wait for a free slot is longer than max_wait
+    │   └── SharedLimitUnavailableError         .retry_after   the store that shares the limit is away, or holds
     ├── ConnectError                  not_sent  the request never left
+    │   └── CertificateError          not_sent  the server's certificate is not trusted
     ├── JournalError                  not_sent  the journal is in use, damaged, full, or belongs to another upload
     ├── CallbackError                 not_sent  a callback, or the file it points to, cannot be read
     ├── DownloadError                 not_sent  .state   the file behind a callback's link could not be had
@@ -36,6 +38,7 @@ __all__ = [
     "CallbackError",
     "CallbackTimeoutError",
     "CampaignError",
+    "CertificateError",
     "ConfigurationError",
     "ConnectError",
     "DownloadError",
@@ -51,6 +54,7 @@ __all__ = [
     "QueueTimeoutError",
     "RateLimitedError",
     "RequestRejectedError",
+    "SharedLimitUnavailableError",
 ]
 
 Outcome: TypeAlias = Literal["not_sent", "refused", "unknown"]
@@ -145,8 +149,23 @@ class QueueTimeoutError(OzonetelError):
         self.retry_after = retry_after
 
 
+class SharedLimitUnavailableError(QueueTimeoutError):
+    """The store that shares the limit between processes is away, or holds everybody back after it lost its state.
+
+    Nothing was sent: without the store nobody knows how much of the limit is left.
+    """
+
+
 class ConnectError(OzonetelError):
     """No connection to the service; the request never left."""
+
+
+class CertificateError(ConnectError):
+    """The server's certificate is not trusted; the request never left, and is not tried again.
+
+    The message says what is wrong with the certificate. For an authority of your own, such as a proxy's, pass
+    ``ssl=`` to the client.
+    """
 
 
 class JournalError(OzonetelError):

@@ -15,6 +15,7 @@ __all__ = [
     "BatchResult",
     "BufferReceipt",
     "Cell",
+    "CellCounts",
     "ExportReceipt",
     "FailedLead",
     "InvalidRow",
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 Cell: TypeAlias = str | int | float | date | datetime | None
+# How many cells, by column and then by what is said of them.
+CellCounts: TypeAlias = dict[str, dict[str, int]]
 
 
 class _Phone(Struct, frozen=True):
@@ -82,11 +85,13 @@ class LeadReceipt(Struct, frozen=True):
         outcome: ``"accepted"``, or ``"duplicate"`` when the number was in the campaign and was left alone.
         message: the service's text.
         raw: the reply's body as text.
+        cleaned: what ``clean`` has changed in the lead: 1 by column and kind.
     """
 
     outcome: Literal["accepted", "duplicate"]
     message: str
     raw: str
+    cleaned: CellCounts = field(default_factory=dict)
 
     def __repr__(self) -> str:
         # The body may repeat the phone number.
@@ -101,10 +106,12 @@ class BatchReceipt(Struct, frozen=True):
     Attributes:
         transaction_id: opaque text of 24 or 25 digits.
         rows: rows in the request.
+        cleaned: cells that ``clean`` has changed, counted by column and kind.
     """
 
     transaction_id: str
     rows: int
+    cleaned: CellCounts = field(default_factory=dict)
 
 
 class BufferReceipt(Struct, frozen=True):
@@ -115,11 +122,13 @@ class BufferReceipt(Struct, frozen=True):
             before that and its journal has the lead: the next buffer with this journal sends it.
         transaction_id: of the request; None when the lead was kept.
         row: the lead's row in the request, from 1; None when the lead was kept.
+        cleaned: what ``clean`` has changed in the lead: 1 by column and kind.
     """
 
     outcome: Literal["accepted", "kept"]
     transaction_id: str | None = None
     row: int | None = None
+    cleaned: CellCounts = field(default_factory=dict)
 
 
 class ExportReceipt(Struct, frozen=True):
@@ -167,10 +176,12 @@ class ScheduleReport(Struct, frozen=True):
         results: one per row taken, in the order of the rows handed in.
         stopped_by: why the run ended before its input did (a refusal that every further request would meet, no
             connection, a file that breaks off), else None.
+        cleaned: cells that ``clean`` has changed, counted by column and kind.
     """
 
     results: tuple[ScheduleResult, ...]
     stopped_by: str | None = None
+    cleaned: CellCounts = field(default_factory=dict)
 
     def count(self, outcome: ScheduleOutcome) -> int:
         """How many rows ended with this outcome."""
@@ -243,6 +254,11 @@ class UploadReport(Struct, kw_only=True):
         rows_in_flight: rows taken from the input whose fate is not known yet; 0 at the end.
         batches: one record per request.
         invalid_sample: the first 20 invalid rows; all of them go to ``rejects=``.
+        invalid_reasons: invalid rows by column and reason, such as ``{"PhoneNumber": {"two numbers in one cell": 3}}``.
+        rows_repairable: how many of the invalid rows ``clean=Cleaning()`` would save; not counted when ``clean`` is on.
+        cleaned: cells that ``clean`` has changed, counted by column and kind.
+        warnings: what looks wrong with the phone numbers of the first 10,000 rows as a whole; for files and lists this
+            is known before anything is sent.
         requests: requests that reached the wire, repeats of refused ones included.
         worst_window: most requests that were started within any one window of the bulk limit.
         elapsed: seconds.
@@ -269,6 +285,10 @@ class UploadReport(Struct, kw_only=True):
     rows_in_flight: int = 0
     batches: list[BatchResult] = field(default_factory=list)
     invalid_sample: list[InvalidRow] = field(default_factory=list)
+    invalid_reasons: CellCounts = field(default_factory=dict)
+    rows_repairable: int = 0
+    cleaned: CellCounts = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     requests: int = 0
     worst_window: int = 0
     elapsed: float = 0.0
@@ -296,10 +316,11 @@ class UploadReport(Struct, kw_only=True):
     def __str__(self) -> str:
         state = f", stopped: {self.stopped_by}" if self.stopped_by else ""
         state += f", waiting for {self.waiting_for}" if self.waiting_for else ""
+        saved = f" ({self.rows_repairable:,} of them repairable by clean=)" if self.rows_repairable else ""
         flight = f", {self.rows_in_flight:,} in flight" if self.rows_in_flight else ""
         return (
             f"{self.campaign}: {self.rows_read:,} rows read, {self.rows_accepted:,} accepted, "
-            f"{self.rows_invalid:,} invalid, {self.rows_refused:,} refused, {self.rows_not_sent:,} not sent, "
+            f"{self.rows_invalid:,} invalid{saved}, {self.rows_refused:,} refused, {self.rows_not_sent:,} not sent, "
             f"{self.rows_unknown:,} unknown"
             f"{flight}; {len(self.batches):,} batches in {self.elapsed:.1f} s{state}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -10,6 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Self, TypeAlias
 from unittest.mock import Mock, patch
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -188,4 +190,75 @@ class RawServer:
             self.hits.append(head + body)
             if not await self.script[min(len(self.hits), len(self.script)) - 1](reader, writer):
                 return
+            await writer.drain()
+
+
+class Proxy:
+    """An HTTP proxy that leads every name to this machine; it forwards plain requests and tunnels with CONNECT.
+
+    Args:
+        password: refuses requests that do not bear it, as ``user:password``.
+        ports: ports of this machine by ``host:port``; the others are taken as they are.
+
+    Attributes:
+        asked: what was asked for: ``"CONNECT host:port"``, or method and host of a plain request.
+    """
+
+    def __init__(self, password: str | None = None, ports: dict[str, int] | None = None) -> None:
+        self.asked: list[str] = []
+        self.url = ""
+        self._password = password
+        self._ports = ports or {}
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        await eventually(lambda: not self._writers)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self._answer(reader, writer)
+        finally:
+            writer.transport.abort()
+            self._writers.discard(writer)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        method, target, _ = head.split(b"\r\n", 1)[0].decode().split(" ")
+        url = urlsplit(f"//{target}" if method == "CONNECT" else target)
+        self.asked.append(f"{method} {url.netloc}")
+        credentials = base64.b64encode((self._password or "").encode())
+        if self._password is not None and b"Proxy-Authorization: Basic " + credentials not in head:
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            return
+        port = self._ports.get(url.netloc, url.port)
+        others_reader, other = await asyncio.open_connection("127.0.0.1", port)
+        if method == "CONNECT":
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        else:
+            other.write(head.replace(target.encode(), target.partition(url.netloc)[2].encode(), 1))
+        copies = [asyncio.create_task(_copy(reader, other)), asyncio.create_task(_copy(others_reader, writer))]
+        try:
+            await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            other.transport.abort()
+            for copy in copies:
+                copy.cancel()
+            await asyncio.gather(*copies, return_exceptions=True)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while chunk := await reader.read(65_536):
+            writer.write(chunk)
             await writer.drain()

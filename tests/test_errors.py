@@ -23,6 +23,7 @@ from ozonetel_async.errors import (
     CallbackError,
     CallbackTimeoutError,
     CampaignError,
+    CertificateError,
     ConfigurationError,
     ConnectError,
     DownloadError,
@@ -36,6 +37,7 @@ from ozonetel_async.errors import (
     QueueTimeoutError,
     RateLimitedError,
     RequestRejectedError,
+    SharedLimitUnavailableError,
 )
 from ozonetel_async.masking import redact
 
@@ -46,6 +48,8 @@ OUTCOMES: dict[type[OzonetelError], str] = {
     InvalidLeadError: "not_sent",
     QueueFullError: "not_sent",
     QueueTimeoutError: "not_sent",
+    SharedLimitUnavailableError: "not_sent",
+    CertificateError: "not_sent",
     ConnectError: "not_sent",
     JournalError: "not_sent",
     CallbackError: "not_sent",

@@ -1,22 +1,21 @@
-"""What the commands that speak to the service share: their arguments, the client, and the simulator in its place."""
+"""The client that a command's arguments ask for, the simulator in the service's place, and the policy for links."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from ..client.client import OzonetelClient
-from ..config import Limits
+from ..config import DEFAULT_BASE_URL, DEFAULT_DIALER_URL, Limits, RetryPolicy, Timeouts, check_proxy, environment_proxy
 from ..downloads.links import S3_HOST, LinkPolicy
 from ..errors import ConfigurationError
 from .arguments import limit_of
-
-if TYPE_CHECKING:
-    from ..testing import Simulator
 
 if TYPE_CHECKING:
     from ..testing import Simulator
@@ -29,11 +28,42 @@ _THIS_MACHINE: Final = frozenset({"localhost", "127.0.0.1"})
 def link_policy(args: argparse.Namespace) -> LinkPolicy:
     """What may be fetched of the links in callbacks; with ``--simulate``, also what this machine serves."""
     hosts: list[str] = args.link_host
+    proxy = args.proxy or environment_proxy(f"https://{S3_HOST}")
     named = tuple(host for host in hosts if host not in _THIS_MACHINE)
     try:
-        return LinkPolicy(hosts=(S3_HOST, *named), loopback=args.simulate or len(named) < len(hosts))
+        return LinkPolicy(
+            hosts=(S3_HOST, *named),
+            loopback=args.simulate or len(named) < len(hosts),
+            proxy=None if proxy is None else check_proxy("--proxy or HTTPS_PROXY", proxy),
+            ssl=_tls(args),
+        )
     except ConfigurationError as error:
-        raise ConfigurationError(f"--link-host: {error.message}") from None
+        raise ConfigurationError(error.message.replace("LinkPolicy.hosts takes", "--link-host: expected")) from None
+
+
+def _tls(args: argparse.Namespace) -> ssl.SSLContext | None:
+    """TLS that trusts the authorities of ``--ca-file`` too."""
+    if args.ca_file is None:
+        return None
+    context = ssl.create_default_context()
+    try:
+        context.load_verify_locations(args.ca_file)
+    except ssl.SSLError:
+        raise ConfigurationError(f"--ca-file: expected certificates in PEM, got another file: {args.ca_file}") from None
+    except OSError as error:
+        raise ConfigurationError(f"--ca-file: cannot read {args.ca_file}: {error.strerror or error}") from None
+    return context
+
+
+def _proxy(args: argparse.Namespace) -> str | None:
+    """The proxy for the endpoint's host."""
+    if args.simulate or args.proxy is not None:
+        return None if args.simulate else str(args.proxy)
+    if args.endpoint == "dial_status":
+        url = args.dialer_url or os.environ.get("OZONETEL_DIALER_URL") or DEFAULT_DIALER_URL
+    else:
+        url = args.base_url or os.environ.get("OZONETEL_BASE_URL") or DEFAULT_BASE_URL
+    return environment_proxy(url)
 
 
 def _limits(args: argparse.Namespace) -> Limits:
@@ -57,7 +87,11 @@ async def connect(
         dialer_url=simulator.dialer_url if simulator else getattr(args, "dialer_url", None),
         auth=args.auth,
         timezone=args.timezone,
+        timeouts=Timeouts(total=args.timeout, connect=min(args.timeout, Timeouts().connect)),
         limits=_limits(args),
+        retry=RetryPolicy(outage=getattr(args, "outage", RetryPolicy().outage)),
+        proxy=_proxy(args),
+        ssl=_tls(args),
         link_policy=policy,
     )
     async with client:

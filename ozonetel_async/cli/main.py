@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import sys
 import textwrap
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -17,11 +18,11 @@ from typing import NoReturn
 from msgspec import Struct
 
 from ..errors import ConfigurationError, InputError, InvalidLeadError, JournalError, OzonetelError
-from .commands import demo, dial_status, failed_rows, receive, resume, schedule, simulate, status, upload, upload_job
+from .commands import demo, dial_status, failed_rows, receive, resume, schedule, simulate, status, upload
 from .screen import Exit, OutputError, Screen, StdoutError, streams
 from .signals import cancel_on_signals
 
-__all__ = ["COMMANDS", "Command", "main", "make_parser"]
+__all__ = ["COMMANDS", "Command", "UsageError", "main", "make_parser"]
 
 
 class Command(Struct, frozen=True):
@@ -48,12 +49,12 @@ COMMANDS = (
         "upload a CSV file of leads into a campaign",
         upload.add_arguments,
         upload.run,
-        upload_job.JOB_KEYS,
+        upload.JOB_KEYS,
     ),
-    Command("resume", "continue the upload of a journal", resume.add_arguments, resume.run, upload_job.JOB_KEYS),
+    Command("resume", "continue the upload of a journal", resume.add_arguments, resume.run, upload.JOB_KEYS),
     Command(
         "status",
-        "show what a journal knows, also while its upload runs",
+        "show what a journal says of its upload, also while it runs",
         status.add_arguments,
         status.run,
         status.STATUS_KEYS,
@@ -67,7 +68,7 @@ COMMANDS = (
     ),
     Command(
         "receive",
-        "take in the callbacks of uploads, until Ctrl-C",
+        "receive the callbacks of uploads, until Ctrl-C",
         receive.add_arguments,
         receive.run,
         receive.RECEIVE_KEYS,
@@ -102,49 +103,56 @@ environment:
   OZONETEL_USERNAME    user name of the account
   OZONETEL_BASE_URL    host of the API; default: the domestic host
   OZONETEL_DIALER_URL  host of the dial-status API; default: the domestic host
+  HTTPS_PROXY          proxy for requests and downloads, with user name and password where it needs them
+  NO_PROXY             hosts to reach without it
 
 exit codes:
   0    all of it: every row accepted and, if callbacks were waited for, added; every failed row found; the export
        saved; every check of demo held; receive and simulate ended by Ctrl-C
-  1    not all of it: see what is printed; also when the result could not be written to stdout or --out
+  1    not all of it: see what is printed; also when the input has no rows, and when the result could not be
+       written to stdout or --out
   2    wrong usage or configuration, an unreadable file or journal; nothing was sent
   3    stopped early: the service would refuse every further request, it cannot be reached, the input broke off, or
        an awaited callback did not come
-  130  interrupted by Ctrl-C or SIGTERM. The first lets uploads and schedules finish what is on its way and report;
-       the second ends them at once
+  130  interrupted by Ctrl-C or SIGTERM. The first lets uploads and schedules finish the requests under way;
+       the second ends them at once. Both print what was done by then
 """
 
 
 def _epilog(keys: Mapping[str, str]) -> str:
     if not keys:
         return _EPILOG
-    told = {
+    keys = {
         **keys,
         "exit_code": "as below",
         "error, message": "in place of most others, when the command failed as a whole or was interrupted",
     }
-    width = max(map(len, told)) + 2
+    width = max(map(len, keys)) + 2
     lines = [
         textwrap.fill(text, 118, initial_indent=f"  {name:<{width}}", subsequent_indent=" " * (width + 2))
-        for name, text in told.items()
+        for name, text in keys.items()
     ]
     return "\n".join(["keys of --json:", *lines, "", _EPILOG])
 
 
-# Of the user, found before anything is sent. What the service refuses or leaves open is no mistake of usage.
+# Found before anything is sent. What the service refuses or leaves open is no mistake of usage.
 _MISTAKES = (ConfigurationError, InputError, InvalidLeadError, JournalError)
+
+
+class UsageError(Exception):
+    """The command line cannot be understood."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Complain without repeating values: an unknown argument may be a key that has no argument here."""
+        """Raise ``UsageError`` without repeating values: an unknown argument may be a key that has no option here."""
         head, found, rest = message.partition("unrecognized arguments: ")
         if found:
             names = [word.partition("=")[0] for word in rest.split() if word.startswith("-")]
             message = f"{head}{found}{' '.join(names) or 'more values than expected'}"
             if any("key" in name for name in names):
                 message += "; the API key is read from OZONETEL_API_KEY only"
-        super().error(message)
+        raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -179,12 +187,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the arguments, by default those of the process.
     """
-    args = make_parser().parse_args(argv)
-    # What the library would log, the report tells.
+    # The report says what the library would log.
     logging.getLogger("ozonetel_async").addHandler(logging.NullHandler())
-    screen = Screen(*streams(), as_json=args.json, quiet=args.quiet)
+    out, err = streams()
     try:
-        return _perform(args, screen)
+        try:
+            args = make_parser().parse_args(argv)
+        except UsageError as error:
+            as_json = "--json" in (sys.argv[1:] if argv is None else argv)
+            Screen(out, err, as_json=as_json).fail(error, Exit.USAGE)
+            return Exit.USAGE
+        return _perform(args, Screen(out, err, as_json=args.json, quiet=args.quiet))
     except StdoutError:
         return Exit.NOT_ALL
 

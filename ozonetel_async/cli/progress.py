@@ -21,7 +21,7 @@ OnProgress: TypeAlias = Callable[[UploadReport], None]
 
 _ROWS_PER_REQUEST: Final = 500
 _REFRESH: Final = 0.2
-# Line ends are counted at about a gigabyte a second; of larger files, the beginning tells enough.
+# Line ends are counted at about a gigabyte a second; of larger files, the beginning is enough.
 _COUNTED_BYTES: Final = 256 * 2**20
 _SAMPLE_BYTES: Final = 8 * 2**20
 _CHUNK: Final = 2**20
@@ -75,7 +75,7 @@ class Watcher:
     Args:
         meter: what shows it.
         queue, limit: the bulk queue and its rate limit.
-        total: rows in the input, None when nobody knows.
+        total: rows in the input, None when it is not known.
         exact: whether ``total`` is more than an estimate.
         earlier: what earlier runs have done, shown until the upload has caught up with it.
 
@@ -120,7 +120,7 @@ class Watcher:
             await asyncio.sleep(_REFRESH)
 
     def _show(self) -> None:
-        # A terminal that went away must not end an upload.
+        # A terminal that is closed must not end an upload.
         with contextlib.suppress(OSError):
             self._meter.show(self.progress())
 

@@ -9,7 +9,7 @@ from msgspec import to_builtins
 
 from ..config import RateLimit
 from ..errors import InputError
-from ..models import UploadReport
+from ..models import CellCounts, UploadReport
 from .screen import Facts, Screen, duration
 
 __all__ = [
@@ -24,19 +24,24 @@ __all__ = [
 
 # So many invalid rows and failed requests are shown; the others are in --rejects and --json.
 _SHOWN: Final = 5
+_REASONS: Final = 10
 
 REPORT_KEYS: Final[Mapping[str, str]] = {
     "campaign": "its name",
-    "rows_read": "rows whose fate is known: the sum of the next five",
+    "rows_read": "rows whose outcome is known: the sum of the next five",
     "rows_accepted": "queued by the service",
     "rows_invalid": "not sent because of what they hold",
     "rows_refused": "refused by the service",
     "rows_not_sent": "never sent, because the upload ended first",
     "rows_unknown": "sent without a trustworthy answer",
     "rows_in_flight": "0 at the end",
-    "batches": "per request: index, first_row, last_row, rows, outcome, transaction_id, error, verdict (what the "
-    "callback said, when the job failed or its counts cannot be believed, or null)",
+    "batches": "per request: index, first_row, last_row, rows, outcome, transaction_id, error, callback_text (what "
+    "the callback said, when the job failed or its counts cannot be believed, or null)",
     "invalid_sample": "the first invalid rows: row, field, reason",
+    "invalid_reasons": "invalid rows by column and reason",
+    "rows_repairable": "invalid rows that cleaning would save",
+    "cleaned": "cells that were cleaned, by column and kind",
+    "warnings": "what looks wrong with the phone numbers as a whole",
     "requests": "requests that reached the wire",
     "worst_window": "most requests within one window of the limit",
     "elapsed": "seconds",
@@ -75,6 +80,9 @@ def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
         ("requests", f"{report.requests:,}, {window}"),
         ("time", duration(report.elapsed) if report.elapsed >= 60 else f"{report.elapsed:.1f} s"),
     ]
+    if report.rows_repairable:
+        facts.append(("repairable", f"{report.rows_repairable:,} of the invalid rows, by cleaning"))
+    facts += [("cleaned", text) for text in _counted(report.cleaned)]
     if report.batches_settled or report.batches_overdue:
         facts += [
             ("callbacks", f"{report.batches_settled:,} came, {report.batches_overdue:,} did not yet"),
@@ -87,38 +95,53 @@ def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
     return facts
 
 
+def _counted(counts: CellCounts) -> list[str]:
+    """Counts by column and word as texts, the most frequent first."""
+    found = [(count, column, word) for column, words in counts.items() for word, count in words.items()]
+    return [f"{count:,} x {column}: {word}" for count, column, word in sorted(found, reverse=True)]
+
+
 def count_facts(rows_unreported: int, batches_failed: int) -> Facts:
-    """What callbacks should not say, and have said, as labels and values."""
+    """What callbacks left unreported, and jobs that failed, as labels and values."""
     facts = (
-        ("without a verdict", f"{rows_unreported:,} rows (no counts that can be believed)", rows_unreported),
+        (
+            "not reported",
+            f"{rows_unreported:,} rows (the callback gave no counts that can be believed)",
+            rows_unreported,
+        ),
         ("failed jobs", f"{batches_failed:,} batches", batches_failed),
     )
     return [(label, value) for label, value, count in facts if count]
 
 
-def show_callback_texts(screen: Screen, verdicts: Sequence[tuple[int, int, str]]) -> None:
-    """Show the first rows, the last rows and the texts of the first few bad verdicts."""
-    for first_row, last_row, text in verdicts[:_SHOWN]:
+def show_callback_texts(screen: Screen, texts: Sequence[tuple[int, int, str]]) -> None:
+    """Show the first few of what callbacks said, each with the first and the last row it is about."""
+    for first_row, last_row, text in texts[:_SHOWN]:
         screen.say(f"rows {first_row} to {last_row}: the callback said: {text}")
-    if len(verdicts) > _SHOWN:
-        screen.say(f"{len(verdicts) - _SHOWN:,} more callbacks like these; --json lists all of them")
+    if len(texts) > _SHOWN:
+        screen.say(f"{len(texts) - _SHOWN:,} more callbacks like these; --json lists all of them")
 
 
 def show_failures(screen: Screen, report: UploadReport, rejects: str | None) -> None:
-    """Show the first invalid rows, failed requests and bad verdicts."""
+    """Show the first invalid rows and failed requests, what was not sent, and what callbacks said of failed jobs."""
+    for text in _counted(report.invalid_reasons)[:_REASONS]:
+        screen.say(f"invalid: {text}")
     for invalid in report.invalid_sample[:_SHOWN]:
         screen.say(f"row {invalid.row}: {invalid.field}: {invalid.reason}")
     if report.rows_invalid > _SHOWN:
         where = f"all of them are in {rejects}" if rejects else "--rejects FILE writes all of them"
         screen.say(f"{report.rows_invalid - _SHOWN:,} more invalid rows; {where}")
-    failed = [batch for batch in report.batches if batch.outcome != "accepted"]
+    failed = [batch for batch in report.batches if batch.outcome in ("refused", "unknown")]
     for batch in failed[:_SHOWN]:
-        screen.say(f"rows {batch.first_row} to {batch.last_row}: {batch.outcome.replace('_', ' ')}: {batch.error}")
+        screen.say(f"rows {batch.first_row} to {batch.last_row}: {batch.outcome}: {batch.error}")
     if len(failed) > _SHOWN:
         screen.say(f"{len(failed) - _SHOWN:,} more requests failed; --json lists all of them")
-    told = [
+    not_sent = sum(batch.rows for batch in report.batches if batch.outcome == "not_sent")
+    if not_sent:
+        screen.say(f"{not_sent:,} rows were read and not sent: {report.stopped_by or 'see above'}")
+    texts = [
         (batch.first_row, batch.last_row, batch.callback_text)
         for batch in report.batches
         if batch.callback_text is not None
     ]
-    show_callback_texts(screen, told)
+    show_callback_texts(screen, texts)

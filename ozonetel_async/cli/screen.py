@@ -1,10 +1,12 @@
-"""What the commands show: results on stdout, progress and complaints on stderr; with rich on a terminal, else plain."""
+"""What the commands show: results on stdout, progress and errors on stderr; with rich on a terminal, else plain."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from time import monotonic
@@ -50,18 +52,18 @@ class OutputError(Exception):
 
 
 class StdoutError(Exception):
-    """Stdout takes no more of the result; stderr says so, unless it was the reader who went away."""
+    """Stdout takes no more of the result; stderr says why, unless its reader has closed it."""
 
 
 class Progress(Struct, frozen=True, kw_only=True):
     """Where a run stands at one moment.
 
     Attributes:
-        done: rows whose fate is known.
-        total: rows in all, or None when nobody knows.
+        done: rows whose outcome is known.
+        total: rows in all, or None when it is not known.
         exact: whether ``total`` was counted rather than estimated.
         states: rows by state, in the order in which they are shown.
-        requests: requests whose fate is known.
+        requests: requests whose outcome is known.
         next_free_in: seconds until the rate limit lets the next request start.
         seconds_left: seconds until the end, or None when ``total`` is.
         waiting: what is waited for when no request is left to send, shown in place of the pace.
@@ -116,7 +118,7 @@ class Screen:
     """The two streams of a command.
 
     Args:
-        out, err: where results, and progress with complaints, go.
+        out, err: where results, and progress with warnings and errors, go.
         as_json: the result is one JSON object and nothing else is written to ``out``.
         quiet: no progress.
     """
@@ -162,18 +164,18 @@ class Screen:
         if not self._quiet:
             self._tell(text)
 
-    def complain(self, text: str) -> None:
+    def warn(self, text: str) -> None:
         """Write one line about what went wrong."""
         self._tell(f"ozonetel: {text}")
 
     def fail(self, error: Exception, exit_code: int) -> None:
         """Write the error that ended the command."""
-        self.complain(f"error: {error}")
+        self.warn(f"error: {error}")
         self.result({"error": type(error).__name__, "message": str(error), "exit_code": exit_code})
 
     def interrupted(self) -> None:
         """Write that the command was ended before it had a result."""
-        self.complain("interrupted")
+        self.warn("interrupted")
         message = "ended by Ctrl-C or SIGTERM, without a result"
         self.result({"error": "interrupted", "message": message, "exit_code": int(Exit.INTERRUPTED)})
 
@@ -189,11 +191,14 @@ class Screen:
         if path == "-":
             yield ResultFile(path, self._out.buffer, self._stdout)
             return
-        # Through a link, or the link would be replaced by a file.
+        # Through a link that the user names, or the link would be replaced by a file.
         target = os.path.realpath(path)
-        part = None if os.path.exists(path) and not os.path.isfile(path) else f"{target}.part"
+        part: str | None = None
         try:
-            stream = open(part or path, "wb")  # noqa: SIM115 - closed below, and sooner once written
+            if os.path.exists(path) and not os.path.isfile(path):
+                stream: BinaryIO = open(path, "wb")  # noqa: SIM115 - closed below, and sooner once written
+            else:
+                stream, part = _beside(target)
         except OSError as error:
             raise ConfigurationError(f"cannot write {path}: {error.strerror or error}") from None
         file = ResultFile(path, stream, lambda: _into(path, stream, part, target))
@@ -227,7 +232,7 @@ class Screen:
             self._err.write(f"{text}\n")
             self._err.flush()
         except OSError:
-            # That nobody can watch is no reason to leave the work, or its result.
+            # A closed stderr must not end the work, or keep its result back.
             _discard(self._err)
 
     @contextlib.contextmanager
@@ -238,7 +243,7 @@ class Screen:
         except OSError as error:
             _discard(self._out)
             if not isinstance(error, BrokenPipeError):
-                self.complain(f"cannot write the result to stdout: {error.strerror or 'it is closed'}")
+                self.warn(f"cannot write the result to stdout: {error.strerror or 'it is closed'}")
             raise StdoutError from None
 
 
@@ -270,6 +275,23 @@ class ResultFile:
         self.written = True
 
 
+def _beside(target: str) -> tuple[BinaryIO, str]:
+    """A new file in the folder of ``target``, to take its place: no link is followed, and its mode is kept.
+
+    A file that is not there yet will be its owner's alone, since results hold phone numbers.
+    """
+    mode = stat.S_IMODE(os.stat(target).st_mode) if os.path.exists(target) else 0o600
+    folder, name = os.path.split(target)
+    number, part = tempfile.mkstemp(prefix=f"{name}.", suffix=".part", dir=folder)
+    try:
+        os.chmod(number if os.chmod in os.supports_fd else part, mode)
+    except OSError:
+        os.close(number)
+        os.unlink(part)
+        raise
+    return os.fdopen(number, "wb"), part
+
+
 @contextlib.contextmanager
 def _into(path: str, stream: BinaryIO, part: str | None, target: str) -> Iterator[None]:
     try:
@@ -278,14 +300,14 @@ def _into(path: str, stream: BinaryIO, part: str | None, target: str) -> Iterato
         if part is not None:
             os.replace(part, target)
     except OSError as error:
-        # Here and not by whoever opened it: a wrapper around it, that could not be emptied, would try again and warn.
+        # Closed here: a text wrapper around it that could not be flushed would try again later, and warn.
         with contextlib.suppress(OSError):
             stream.close()
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _discard(stream: TextIO) -> None:
-    """Have what is left in a stream's buffer go nowhere: the interpreter writes it at exit, and would complain."""
+    """Discard what is left in a stream's buffer, which the interpreter would write at exit, with an error."""
     # A stream that is no file, as in tests, has none to redirect.
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -325,7 +347,9 @@ def _rich_meter(stream: TextIO) -> Iterator[Meter]:
             # An estimate may fall short of what has been read already.
             total = None if progress.total is None else max(progress.total, progress.done, 1)
             view = Table.grid()
-            for line in (ProgressBar(total=total, completed=progress.done, width=60), progress.rows(), progress.pace()):
+            # rich's own colour is a red, which looks like a failure.
+            bar = ProgressBar(total=total, completed=progress.done, width=60, complete_style="green")
+            for line in (bar, progress.rows(), progress.pace()):
                 view.add_row(line)
             live.update(view, refresh=True)
 
@@ -344,9 +368,9 @@ def _rich_wanted(stream: TextIO) -> bool:
 
 
 def streams() -> tuple[TextIO, TextIO]:
-    """stdout and stderr, told to escape what their encoding cannot write instead of failing.
+    """stdout and stderr, which escape what their encoding cannot write instead of failing.
 
-    In place of one that was closed by whoever started the process: for stdout, a stream that cannot be written; for
+    In place of one that was closed when the process was started: for stdout, a stream that cannot be written; for
     stderr, one that goes nowhere.
     """
     out: TextIO | None = sys.stdout

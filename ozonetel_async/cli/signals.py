@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks a command to come to an end, the second ends it."""
+"""Ctrl-C and SIGTERM: the first asks a command to finish, the second ends it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def cancel_on_signals() -> None:
 
 
 @contextlib.contextmanager
-def stop_on_signals(told: Callable[[], None]) -> Iterator[asyncio.Event]:
-    """While open, the first signal sets the event and calls ``told``, and each further one cancels the running task."""
+def stop_on_signals(on_first: Callable[[], None]) -> Iterator[asyncio.Event]:
+    """While open, the first signal sets the event and calls ``on_first``; each further one cancels the running task."""
     stop = asyncio.Event()
 
     task = asyncio.current_task()
@@ -30,7 +30,7 @@ def stop_on_signals(told: Callable[[], None]) -> Iterator[asyncio.Event]:
     def first() -> None:
         _install(task.cancel)
         stop.set()
-        told()
+        on_first()
 
     _install(first)
     try:

@@ -36,7 +36,7 @@ from ..errors import (
     QueueFullError,
     QueueTimeoutError,
 )
-from ..models import BufferReceipt, InvalidRow, Lead, Row
+from ..models import BufferReceipt, CellCounts, InvalidRow, Lead, Row
 from ..protocol.replies import Reply, batch_receipt
 from ..protocol.requests import Params
 from ..rows.batches import Batch, Chunker, OnInvalid, raise_invalid
@@ -102,15 +102,23 @@ class _Entry:
         due: loop time at which it has waited for ``max_delay``.
         future: who waits for its fate; None for a lead that was ``put``.
         key: in the journal, if it is there.
+        cleaned: what was repaired in it.
         waiting: whether it is in no batch yet.
     """
 
-    __slots__ = ("due", "future", "key", "lead", "waiting")
+    __slots__ = ("cleaned", "due", "future", "key", "lead", "waiting")
 
-    def __init__(self, lead: Lead, due: float, future: asyncio.Future[BufferReceipt] | None = None) -> None:
+    def __init__(
+        self,
+        lead: Lead,
+        due: float,
+        future: asyncio.Future[BufferReceipt] | None = None,
+        cleaned: CellCounts | None = None,
+    ) -> None:
         self.lead = lead
         self.due = due
         self.future = future
+        self.cleaned: CellCounts = cleaned or {}
         self.key: int | None = None
         self.waiting = False
 
@@ -223,14 +231,14 @@ class LeadBuffer:
             ConfigurationError: the buffer is closed; the lead was not sent.
             OzonetelError: what became of the lead's request, as for ``add_batch``; each caller gets an own copy.
         """
-        self._check(lead)
+        _, cleaned = self._check(lead)
         loop = asyncio.get_running_loop()
         deadline = self._deadline(max_wait)
         if max_wait is not None and self._queue.next_free_in > max_wait:
             raise self._too_late(max_wait)
         await self._find_room(deadline, max_wait)
         future: asyncio.Future[BufferReceipt] = loop.create_future()
-        entry = _Entry(lead, loop.time() + self._options.max_delay, future)
+        entry = _Entry(lead, loop.time() + self._options.max_delay, future, cleaned)
         self._admit(entry)
         timer = None
         if deadline is not None and max_wait is not None:
@@ -251,10 +259,10 @@ class LeadBuffer:
             InvalidLeadError, QueueFullError, ConfigurationError: as for ``add``.
             JournalError: the lead could not be written down, and was not taken.
         """
-        payload = self._check(lead)
+        payload, cleaned = self._check(lead)
         loop = asyncio.get_running_loop()
         await self._find_room(self._deadline(max_wait), max_wait)
-        entry = _Entry(lead, loop.time() + self._options.max_delay)
+        entry = _Entry(lead, loop.time() + self._options.max_delay, cleaned=cleaned)
         if self._journal is None:
             self._admit(entry)
             return
@@ -277,19 +285,20 @@ class LeadBuffer:
 
     # -- taking leads in -------------------------------------------------------------------------------------------
 
-    def _check(self, lead: Lead) -> bytes:
-        """The lead as a request of its own, or the error that concerns it."""
+    def _check(self, lead: Lead) -> tuple[bytes, CellCounts]:
+        """The lead as a request of its own and what was repaired in it, or the error that concerns it."""
         self._check_open()
         if not isinstance(lead, Lead):
             raise InvalidLeadError("lead", f"{shape(lead)}; right would be a Lead", endpoint="bulk")
         try:
-            (batch,) = self._new_chunker(raise_invalid, 1).feed([lead])
+            chunker = self._new_chunker(raise_invalid, 1)
+            (batch,) = chunker.feed([lead])
         except InvalidLeadError as error:
             problem = _of_lead(error)
         else:
             stray = [name for name in lead.extra if name not in self._extras]
             if not stray:
-                return batch.payload
+                return batch.payload, chunker.cleaned
             problem = InvalidLeadError(label(stray[0]), "not one of the buffer's columns=(...)", endpoint="bulk")
         raise problem
 
@@ -547,12 +556,12 @@ class LeadBuffer:
             _log.warning("buffer: %s", error.message)
         if isinstance(result, str):
             for row, entry in enumerate(entries, 1):
-                self._tell(entry, BufferReceipt("accepted", result, row))
+                self._tell(entry, BufferReceipt("accepted", result, row, entry.cleaned))
             return
         others = []
         for entry in entries:
             if outcome == "not_sent" and (sending.index is not None or entry.key is not None):
-                self._tell(entry, BufferReceipt("kept"))
+                self._tell(entry, BufferReceipt("kept", cleaned=entry.cleaned))
             else:
                 others.append(entry)
         self._report(others, result)

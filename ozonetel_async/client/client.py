@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from msgspec.structs import replace
+
 from ..config import (
     DEFAULT_TIMEZONE,
     Auth,
+    Cleaning,
     ClientConfig,
     Dialect,
     Limits,
     RetryPolicy,
     Timeouts,
+    check_proxy,
+    chosen_cleaning,
+    environment_proxy,
     from_env,
     timezone_named,
 )
 from ..errors import ConfigurationError
-from ..models import BatchReceipt, ExportReceipt, Lead, LeadReceipt, Row, ScheduleReport, UploadReport
+from ..models import BatchReceipt, CellCounts, ExportReceipt, Lead, LeadReceipt, Row, ScheduleReport, UploadReport
 from ..protocol.endpoints import EndpointName, QueueName
 from ..protocol.params import (
     Action,
@@ -40,6 +47,7 @@ from ..rows.batches import Chunker, ChunkerMaker, OnInvalid, chunker_maker, rais
 from ..rows.columns import Layout
 from ..rows.intake import Rows, RowSource
 from ..sending.dispatcher import ApiRequest, Dispatcher, check_queue_options
+from ..sending.shared import SharedStore, StoreFigures
 from ..sending.transport import Transport
 from ..upload.upload import OnUnknown, UploadOptions
 from .buffer import BufferOptions, LeadBuffer, OnBufferResult
@@ -47,6 +55,8 @@ from .legacy import LegacyClient
 from .schedule import OnResult, schedule_rows
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+
     import aiohttp
 
     from ..callbacks.results import ExportResult
@@ -54,6 +64,8 @@ if TYPE_CHECKING:
     from .dial_status import Expecting
 
 __all__ = ["OzonetelClient", "QueueFigures"]
+
+_log = logging.getLogger("ozonetel_async")
 
 
 class QueueFigures(Protocol):
@@ -66,6 +78,8 @@ class QueueFigures(Protocol):
         next_free_in: seconds until one could start; 0.0 when one could now.
         refused: refusals for the rate so far.
         worst_window: most requests started in any one window so far.
+        store: how the queue stands with the store that shares its limit; None without ``shared=``. With it, ``free``
+            and ``next_free_in`` are as of the last word from the store.
     """
 
     @property
@@ -80,6 +94,8 @@ class QueueFigures(Protocol):
     def refused(self) -> int: ...
     @property
     def worst_window(self) -> int: ...
+    @property
+    def store(self) -> StoreFigures | None: ...
 
 
 class OzonetelClient:
@@ -95,11 +111,17 @@ class OzonetelClient:
         dialer_url: host of the dial-status endpoint; default ``OZONETEL_DIALER_URL``, else the domestic host.
         timezone: IANA name of the zone in which the service reads dates.
         timeouts, limits, retry, dialect: see ``config``.
-        session: an ``aiohttp.ClientSession`` of your own (proxy, TLS settings, connection limits); it stays open. The
+        session: an ``aiohttp.ClientSession`` of your own (connection limits, name lookup); it stays open. The
             deprecated GET endpoints do not use it.
         max_wait: most seconds for which a call with one request may wait for its place in the rate limit, unless the
             call says otherwise; None waits as long as it takes. Uploads and schedules always do.
+        proxy: URL of an HTTP proxy for requests and downloads, such as ``"http://proxy.example:3128"``, with user name
+            and password where it needs them. The environment's ``HTTPS_PROXY`` is not used, and a warning says so.
+        ssl: TLS settings for requests and downloads, such as further authorities.
         link_policy: what may be fetched of the links that callbacks bring; default: the documented host, over https.
+        clean: what may be repaired in leads, unless a call says otherwise; None changes nothing.
+        shared: a ``RedisShared`` or ``PostgresShared`` through which all processes of the account keep one limit and
+            use one bearer token; default: the limit is this client's alone.
 
     Raises:
         ConfigurationError: a setting is missing or wrong.
@@ -120,7 +142,11 @@ class OzonetelClient:
         dialect: Dialect | None = None,
         session: aiohttp.ClientSession | None = None,
         max_wait: float | None = None,
+        proxy: str | None = None,
+        ssl: SSLContext | None = None,
         link_policy: LinkPolicy | None = None,
+        clean: Cleaning | None = None,
+        shared: SharedStore | None = None,
     ) -> None:
         credentials, base, dialer = from_env(api_key, username, base_url, dialer_url)
         self._config = ClientConfig(
@@ -133,11 +159,18 @@ class OzonetelClient:
             limits=Limits() if limits is None else limits,
             retry=RetryPolicy() if retry is None else retry,
             dialect=Dialect() if dialect is None else dialect,
+            clean=clean,
         )
         check_queue_options(0, max_wait)
         self._max_wait = max_wait
-        self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session))
-        self._link_policy = link_policy
+        if proxy is not None:
+            proxy = check_proxy("proxy", proxy)
+        elif session is None and environment_proxy(base) is not None:
+            _log.warning("HTTPS_PROXY is set and not used; pass proxy= to send requests through it")
+        self._dispatcher = Dispatcher(
+            self._config, Transport(self._config.timeouts, session, proxy=proxy, tls=ssl), shared
+        )
+        self._link_policy = _link_policy(link_policy, proxy, ssl)
         self.queues: Mapping[QueueName, QueueFigures] = MappingProxyType(self._dispatcher.queues)
         self.legacy: LegacyClient = LegacyClient(self._config, self._dispatcher, max_wait)
 
@@ -165,6 +198,7 @@ class OzonetelClient:
         action: Action | None = None,
         check_duplicate: bool | None = None,
         skip_name_validation: bool | None = None,
+        clean: Cleaning | bool | None = None,
         queue_priority: int = 0,
         max_wait: float | None = None,
     ) -> LeadReceipt:
@@ -174,7 +208,8 @@ class OzonetelClient:
             campaign: an outbound campaign.
             action: ``"start"`` or ``"stop"`` the campaign as well.
             check_duplicate: leave a number alone that the campaign has already.
-            skip_name_validation: let the service take any name.
+            skip_name_validation: let the service take any name; it is not cleaned then.
+            clean: what may be repaired in the lead's fields; None takes the client's setting, False repairs nothing.
             queue_priority: larger goes first; this is the place in the queue, not the lead's dialling priority.
             max_wait: most seconds to wait for a place in the rate limit, all attempts together; default: the client's.
                 ``float("inf")`` waits as long as it takes. ``retry_after`` of the error suits a 503 answer.
@@ -185,6 +220,7 @@ class OzonetelClient:
                 RateLimitedError: the service refused it.
             OutcomeUnknownError: sent, but nobody can tell whether it was applied; it is not sent again.
         """
+        cleaned: CellCounts = {}
         params = add_params(
             self._config,
             lead,
@@ -192,8 +228,10 @@ class OzonetelClient:
             action=action,
             check_duplicate=check_duplicate,
             skip_name_validation=skip_name_validation,
+            clean=chosen_cleaning(clean, self._config.clean),
+            cleaned=cleaned,
         )
-        return lead_receipt(await self._request("add", params, campaign, queue_priority, max_wait))
+        return lead_receipt(await self._request("add", params, campaign, queue_priority, max_wait), cleaned)
 
     async def add_batch(
         self,
@@ -205,6 +243,7 @@ class OzonetelClient:
         check_duplicate: bool | None = None,
         is_delete: bool | None = None,
         callback_url: str | None = None,
+        clean: Cleaning | bool | None = None,
         queue_priority: int = 0,
         max_wait: float | None = None,
     ) -> BatchReceipt:
@@ -219,6 +258,7 @@ class OzonetelClient:
             check_duplicate: skip numbers that stand in the campaign, or earlier in the same request.
             is_delete: skip numbers that the campaign has; cannot be combined with ``check_duplicate``.
             callback_url: where the service reports what became of the rows; sent as it stands.
+            clean: as for ``add_lead``.
             queue_priority, max_wait: as for ``add_lead``.
 
         Raises:
@@ -230,10 +270,10 @@ class OzonetelClient:
         )
         check_campaign(campaign)
         rows = await _take_at_most(leads, self._dispatcher.endpoints["bulk"].rows)
-        chunker = self._chunker("bulk", columns, leads)(raise_invalid)
+        chunker = self._chunker("bulk", columns, leads, clean)(raise_invalid)
         (batch,) = chunker.feed(rows) or chunker.flush()
         reply = await self._request("bulk", params, campaign, queue_priority, max_wait, batch.payload)
-        return batch_receipt(reply, batch.rows)
+        return batch_receipt(reply, batch.rows, chunker.cleaned)
 
     def buffer(
         self,
@@ -247,6 +287,7 @@ class OzonetelClient:
         check_duplicate: bool | None = None,
         is_delete: bool | None = None,
         callback_url: str | None = None,
+        clean: Cleaning | bool | None = None,
         journal: str | PathLike[str] | None = None,
         on_result: OnBufferResult | None = None,
         queue_priority: int = 0,
@@ -265,6 +306,7 @@ class OzonetelClient:
             columns: the further columns that the campaign maps, by their service names. A lead with another one is
                 refused: the service fails whole batches with a column that it does not know.
             action, check_duplicate, is_delete: as for ``add_batch``.
+            clean: as for ``add_lead``.
             callback_url: as for ``add_batch``; with a journal, each batch gets a URL of its own, as in ``upload``.
             journal: path of a file, one per buffer, that holds what ``put`` was given until it is sent. After a crash,
                 the next buffer with it sends what had not left; a batch whose answer was cut off stays unknown and is
@@ -289,9 +331,11 @@ class OzonetelClient:
         )
         options.check(self._dispatcher.endpoints["bulk"].rows)
 
+        chosen = chosen_cleaning(clean, self._config.clean)
+
         def new_chunker(on_invalid: OnInvalid, row_limit: int) -> Chunker:
             now = datetime.now(self._config.timezone)
-            return chunker_maker(self._config, "bulk", row_limit, None, (), now)(on_invalid)
+            return chunker_maker(self._config, "bulk", row_limit, None, (), now, chosen)(on_invalid)
 
         params = bulk_params(
             action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
@@ -315,6 +359,8 @@ class OzonetelClient:
         on_progress: Callable[[UploadReport], object] | None = None,
         on_unknown: OnUnknown = "hold",
         rejects: str | PathLike[str] | None = None,
+        clean: Cleaning | bool | None = None,
+        changes: str | PathLike[str] | None = None,
         stop: asyncio.Event | None = None,
     ) -> UploadReport:
         """Add any number of leads, 500 a request, as fast as the limit allows (page "Bulk Data (V4)"; 5 a minute).
@@ -347,6 +393,10 @@ class OzonetelClient:
             on_unknown: ``"hold"`` reports batches without a trustworthy answer and leaves them alone. ``"resend"``
                 sends them again, and needs ``check_duplicate=True`` so that nobody is added twice.
             rejects: path of a CSV that receives every invalid row with its number and reason.
+            clean: what may be repaired in cells, counted in ``report.cleaned``; None takes the client's setting, False
+                repairs nothing. A journal belongs to one setting.
+            changes: path of a CSV that receives every repaired cell: its row, line in the file, column, the kind of
+                repair, the cell before and after it.
 
         Returns:
             The report; each row taken from ``leads`` is counted in it exactly once.
@@ -364,6 +414,7 @@ class OzonetelClient:
             concurrency=concurrency,
             on_progress=on_progress,
             rejects=rejects,
+            changes=changes,
             journal=journal,
             callback_url=callback_url,
             callback_timeout=callback_timeout,
@@ -384,6 +435,7 @@ class OzonetelClient:
                 action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
             ),
             options=options,
+            clean=chosen_cleaning(clean, self._config.clean),
             link_policy=self._link_policy,
         )
 
@@ -394,6 +446,7 @@ class OzonetelClient:
         *,
         columns: Sequence[str] | None = None,
         check_duplicate: bool | None = None,
+        clean: Cleaning | bool | None = None,
         queue_priority: int = 0,
         on_result: OnResult | None = None,
     ) -> ScheduleReport:
@@ -403,7 +456,7 @@ class OzonetelClient:
             leads: leads with ``scheduled_time``, or rows with the column ``ScheduledTime``.
             columns: the service's column names, in the order of the sequences.
             check_duplicate: leave out numbers that the service has already.
-            queue_priority: as for ``add_lead``.
+            clean, queue_priority: as for ``add_lead``.
             on_result: called with each row's result once it is known, also when cancelled; rows it never hears of were
                 not sent.
 
@@ -412,7 +465,7 @@ class OzonetelClient:
             off.
         """
         params = schedule_params(check_duplicate)
-        chunker = self._chunker("schedule", columns, leads)
+        chunker = self._chunker("schedule", columns, leads, clean)
         return await schedule_rows(
             self._dispatcher,
             "schedule",
@@ -533,9 +586,22 @@ class OzonetelClient:
         )
         return await self._dispatcher.call(call)
 
-    def _chunker(self, layout: Layout, columns: Sequence[str] | None, leads: Rows) -> ChunkerMaker:
-        row_limit = self._dispatcher.endpoints[layout].rows
-        return chunker_maker(self._config, layout, row_limit, columns, leads, datetime.now(self._config.timezone))
+    def _chunker(
+        self, layout: Layout, columns: Sequence[str] | None, leads: Rows, clean: Cleaning | bool | None
+    ) -> ChunkerMaker:
+        row_limit, now = self._dispatcher.endpoints[layout].rows, datetime.now(self._config.timezone)
+        chosen = chosen_cleaning(clean, self._config.clean)
+        return chunker_maker(self._config, layout, row_limit, columns, leads, now, chosen)
+
+
+def _link_policy(given: LinkPolicy | None, proxy: str | None, ssl: SSLContext | None) -> LinkPolicy | None:
+    """What downloads need to know, with the client's proxy and TLS settings where the policy has none."""
+    if proxy is None and ssl is None:
+        return given
+    from ..downloads.links import LinkPolicy
+
+    policy = given or LinkPolicy()
+    return replace(policy, proxy=policy.proxy or proxy, ssl=policy.ssl or ssl)
 
 
 async def _take_at_most(leads: Rows, limit: int) -> list[Row]:

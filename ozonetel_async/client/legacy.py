@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from ..config import ClientConfig
-from ..models import Lead, LeadReceipt, ScheduleReport
+from ..config import Cleaning, ClientConfig, chosen_cleaning
+from ..models import CellCounts, Lead, LeadReceipt, ScheduleReport
 from ..protocol.params import Action, check_campaign, legacy_add_params
 from ..protocol.replies import lead_receipt
 from ..rows.batches import chunker_maker
@@ -40,13 +40,23 @@ class LegacyClient:
         *,
         action: Action | None = None,
         check_duplicate: bool | None = None,
+        clean: Cleaning | bool | None = None,
         queue_priority: int = 0,
         max_wait: float | None = None,
     ) -> LeadReceipt:
         """Add one lead by the deprecated GET; parameters and errors as for ``OzonetelClient.add_lead``."""
         warnings.warn(_DEPRECATED, DeprecationWarning, stacklevel=2)
         now = datetime.now(self._config.timezone)
-        params = legacy_add_params(self._config, lead, now, action=action, check_duplicate=check_duplicate)
+        cleaned: CellCounts = {}
+        params = legacy_add_params(
+            self._config,
+            lead,
+            now,
+            action=action,
+            check_duplicate=check_duplicate,
+            clean=chosen_cleaning(clean, self._config.clean),
+            cleaned=cleaned,
+        )
         call = ApiRequest(
             "legacy_add",
             params,
@@ -54,17 +64,22 @@ class LegacyClient:
             priority=queue_priority,
             max_wait=self._max_wait if max_wait is None else max_wait,
         )
-        return lead_receipt(await self._dispatcher.call(call))
+        return lead_receipt(await self._dispatcher.call(call), cleaned)
 
     async def schedule_leads(
-        self, campaign: str, leads: Rows, *, columns: Sequence[str] | None = None, queue_priority: int = 0
+        self,
+        campaign: str,
+        leads: Rows,
+        *,
+        columns: Sequence[str] | None = None,
+        clean: Cleaning | bool | None = None,
+        queue_priority: int = 0,
     ) -> ScheduleReport:
         """Schedule leads by the deprecated GET; parameters and results as for ``OzonetelClient.schedule_leads``."""
         warnings.warn(_DEPRECATED, DeprecationWarning, stacklevel=2)
         endpoint = self._dispatcher.endpoints["legacy_schedule"]
-        chunker = chunker_maker(
-            self._config, "schedule", endpoint.rows, columns, leads, datetime.now(self._config.timezone)
-        )
+        now, chosen = datetime.now(self._config.timezone), chosen_cleaning(clean, self._config.clean)
+        chunker = chunker_maker(self._config, "schedule", endpoint.rows, columns, leads, now, chosen)
         return await schedule_rows(
             self._dispatcher,
             "legacy_schedule",

@@ -73,7 +73,7 @@ class _Schedule:
         try:
             async with asyncio.TaskGroup() as tasks:
                 try:
-                    while taken := await intake.take():
+                    while taken := await intake.take(chunker.stride):
                         await self._start(chunker.feed(taken), tasks)
                     await self._start(chunker.flush(), tasks)
                 except OzonetelError as error:
@@ -86,7 +86,8 @@ class _Schedule:
             self._stopped_by = self._stopped_by or _text(intake.failure)
         else:
             failure = failure or intake.failure
-        report = ScheduleReport(tuple(self._results[row] for row in sorted(self._results)), self._stopped_by)
+        results = tuple(self._results[row] for row in sorted(self._results))
+        report = ScheduleReport(results, self._stopped_by, chunker.cleaned)
         if failure is not None:
             failure.add_note(f"of {len(report.results)} rows taken, {report.count('accepted')} were scheduled")
             raise failure

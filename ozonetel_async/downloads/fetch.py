@@ -11,7 +11,6 @@ import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from ssl import SSLContext
 from typing import Final, TypeVar
 
 import aiohttp
@@ -34,25 +33,23 @@ async def fetch(
     link: SecretUrl,
     policy: LinkPolicy | None = None,
     *,
-    tls: SSLContext | None = None,
     resolver: AbstractResolver | None = None,
 ) -> AsyncGenerator[bytes]:
     """Stream the file behind ``link``, unpacked, in pieces of at most 64 KiB or little more.
 
     The link is used byte for byte. Its host is looked up once, and the connection goes to an address that was
-    checked, so a name that changes its address in between gains nothing. Close the generator when leaving it early
-    (``contextlib.aclosing``).
+    checked, so a name that changes its address in between gains nothing; a proxy looks it up by itself. Close the
+    generator when leaving it early (``contextlib.aclosing``).
 
     Args:
         policy: what may be fetched; default ``LinkPolicy()``.
-        tls: for hosts with certificates of a private authority; default: the system's authorities.
         resolver: looks up the host; default: the system's.
 
     Raises:
         DownloadError: ``.state`` tells what is wrong. It bears neither the link's query nor an exception that does.
     """
     policy = policy or LinkPolicy()
-    download = _Download(link, policy, check_link(link, policy), tls, resolver)
+    download = _Download(link, policy, check_link(link, policy), resolver)
     try:
         await download.open()
         unpack = download.unpacker()
@@ -99,18 +96,22 @@ class _Download:
         link: SecretUrl,
         policy: LinkPolicy,
         reach: Reach,
-        tls: SSLContext | None,
         resolver: AbstractResolver | None,
     ) -> None:
         self._link = link
         self._policy = policy
+        self._proxy = policy.proxy if reach == "public" else None
         self._resolver = _Resolver(resolver or aiohttp.ThreadedResolver(), reach, policy)
         self._deadline = asyncio.get_running_loop().time() + policy.seconds
         self._size = 0
         self._response: aiohttp.ClientResponse | None = None
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                resolver=self._resolver, use_dns_cache=False, force_close=True, ssl=True if tls is None else tls
+                # With a proxy, only its own name is looked up here, and it may be anywhere.
+                resolver=resolver if self._proxy is not None else self._resolver,
+                use_dns_cache=False,
+                force_close=True,
+                ssl=True if policy.ssl is None else policy.ssl,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
@@ -124,7 +125,9 @@ class _Download:
         if url is None:
             raise DownloadError("refused", "the link is not in a form that can be sent byte for byte")
         # The request's coroutine takes the URL along; a local name would show it to anyone who prints this frame.
-        request = self._session.get(url, allow_redirects=False, headers={"Accept-Encoding": "identity"})
+        request = self._session.get(
+            url, allow_redirects=False, headers={"Accept-Encoding": "identity"}, proxy=self._proxy
+        )
         del url
         self._response = await self._guard(request)
         if self._response.status != 200:
@@ -178,6 +181,9 @@ class _Download:
                 return await step
         except TimeoutError:
             failure = self._too_slow()
+        except aiohttp.ClientConnectorCertificateError as error:
+            reason = getattr(error.certificate_error, "verify_message", "") or "it cannot be verified"
+            failure = DownloadError("failed", f"the certificate of {error.host} is not trusted: {reason}")
         except (aiohttp.ClientError, OSError) as error:
             failure = self._resolver.refusal or DownloadError("failed", f"no file: {type(error).__name__}")
         # Raised out here so that the error carries no __context__: aiohttp's texts hold the whole link.

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ssl import SSLContext
 from typing import Final, Literal, TypeAlias
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
 from ..callbacks.results import SecretUrl
+from ..config import check_proxy
 from ..errors import ConfigurationError, DownloadError
 
 __all__ = [
@@ -74,6 +76,9 @@ class LinkPolicy(Struct, frozen=True, kw_only=True):
         loopback: also allow ``http`` and ``https`` links to this machine on any port; for the simulator.
         max_bytes: most bytes of a file, as transferred and as unpacked. A full batch's failed rows take about 2 MB.
         seconds: most seconds for one file, from the first look-up of its host to the last byte taken by the caller.
+        proxy: URL of an HTTP proxy for ``https`` links to ``hosts``. It looks the host up, so the rules for addresses
+            are then its own; ``repr`` does not show it.
+        ssl: TLS settings, such as further authorities; default: the system's.
 
     Raises:
         ConfigurationError: one of them is not that.
@@ -85,6 +90,8 @@ class LinkPolicy(Struct, frozen=True, kw_only=True):
     loopback: bool = False
     max_bytes: int = 67_108_864
     seconds: float = 120.0
+    proxy: str | None = None
+    ssl: SSLContext | None = None
 
     def __post_init__(self) -> None:
         for host in _tuple("hosts", self.hosts):
@@ -104,6 +111,13 @@ class LinkPolicy(Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise ConfigurationError(f"LinkPolicy.{name} must be a number above zero, got {value!r}")
+        if self.proxy is not None:
+            check_proxy("LinkPolicy.proxy", self.proxy)
+
+    def __repr__(self) -> str:
+        # Without the proxy, whose URL may hold a password.
+        names = (name for name in self.__struct_fields__ if name != "proxy")
+        return f"LinkPolicy({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
 
 def _tuple(name: str, value: object) -> tuple[object, ...]:

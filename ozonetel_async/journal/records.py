@@ -99,6 +99,7 @@ class Header(Struct, frozen=True, kw_only=True):
         columns: the service's column names, when the input did not bring its own.
         checked_at: ISO time against which dates were checked; the next run uses it, to the same results.
         source: how to read the input again, when it is a file (``CsvRows.source``), for ``resume``.
+        cleaning: what is repaired in rows and by which rules (``Cleaning.policy``); other rules make other bytes.
         kind: whose journal it is: an upload cuts its batches from an input, a buffer from the leads it is given.
     """
 
@@ -108,6 +109,7 @@ class Header(Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...] | None
     checked_at: str
     source: dict[str, str] | None = None
+    cleaning: str = ""
     kind: Literal["upload", "buffer"] = "upload"
 
 
@@ -233,6 +235,11 @@ def _check_same_upload(path: Path, written: Header, given: Header) -> None:
                 f"journal {path.name} is of another upload: its {field} is {getattr(written, field)!r}, "
                 f"not {getattr(given, field)!r}; use one journal per upload"
             )
+    if written.cleaning != given.cleaning:
+        raise JournalError(
+            f"journal {path.name}: expected the cleaning it began with ({written.cleaning or 'none'}), "
+            f"got {given.cleaning or 'none'}; nothing was sent. Continue it with the same clean="
+        )
 
 
 def _as_json(header: Header) -> str:

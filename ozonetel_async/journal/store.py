@@ -17,7 +17,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -135,7 +135,7 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         file = path.with_name(f"{path.name}-lock")
-        _create_private(file)
+        self._new = file if _create_private(file) else None
         self._db = sqlite3.connect(file, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             # No further file beside it, which a killed process would leave behind.
@@ -146,6 +146,11 @@ class Lock:
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
                 raise explain(file, error) from None
             raise JournalError(f"journal {path.name} is in use by another process; wait for it or stop it") from None
+
+    def discard(self) -> None:
+        """Remove the lock's file if it was made here, before ``close``: there is no journal that it could guard."""
+        if self._new is not None:
+            self._new.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the journal."""
@@ -223,16 +228,23 @@ class Store:
             self.path = Path(os.path.realpath(self.path))  # two names of one file are one journal
             with ExitStack() as stack:
                 if self._exclusive:
-                    stack.enter_context(closing(Lock(self.path)))
+                    lock = stack.enter_context(closing(Lock(self.path)))
+                    failed = stack.enter_context(ExitStack())
+                    failed.callback(lock.discard)
                     _create_private(self.path)
                 self._db = stack.enter_context(closing(connect(self.path)))
+                if self._exclusive:
+                    failed.pop_all()
                 self._held = stack.pop_all()
         except (sqlite3.Error, OSError, ValueError) as error:
             raise explain(self.path, error) from None
         return self._db
 
 
-def _create_private(path: Path) -> None:
-    """Create the file readable by its owner alone, if it is not there: it holds phone numbers."""
-    with suppress(FileExistsError):
+def _create_private(path: Path) -> bool:
+    """Create the file readable by its owner alone: it holds phone numbers. False if it is there already."""
+    try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return False
+    return True

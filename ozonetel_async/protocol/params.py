@@ -8,9 +8,9 @@ from typing import Final, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from ..config import ClientConfig
+from ..config import Cleaning, ClientConfig
 from ..errors import ConfigurationError, InvalidLeadError
-from ..models import Lead
+from ..models import CellCounts, Lead
 from ..rows.single_lead import check_lead
 from .requests import Param
 
@@ -69,10 +69,15 @@ def add_params(
     action: Action | None,
     check_duplicate: bool | None,
     skip_name_validation: bool | None,
+    clean: Cleaning | None = None,
+    cleaned: CellCounts | None = None,
 ) -> dict[str, Param]:
-    """Parameters of Add Campaign Data. Optional ones that are None are left out, as production code does."""
+    """Parameters of Add Campaign Data. Optional ones that are None are left out, as production code does.
+
+    What ``clean`` has repaired is counted in ``cleaned``, by column and kind.
+    """
     names = _ADD_NAMES | {"name": config.dialect.name_key}
-    params = _lead_params(config, lead, now, names, skip_name_validation is True)
+    params = _lead_params(config, lead, now, names, skip_name_validation is True, clean, cleaned)
     if "priority" in params:
         params["priority"] = str(params["priority"])
     if action is not None:
@@ -85,10 +90,17 @@ def add_params(
 
 
 def legacy_add_params(
-    config: ClientConfig, lead: Lead, now: datetime, *, action: Action | None, check_duplicate: bool | None
+    config: ClientConfig,
+    lead: Lead,
+    now: datetime,
+    *,
+    action: Action | None,
+    check_duplicate: bool | None,
+    clean: Cleaning | None = None,
+    cleaned: CellCounts | None = None,
 ) -> dict[str, Param]:
     """Parameters of the deprecated GET; ``format=json``, since without it the answer is probably XML."""
-    params = _lead_params(config, lead, now, _LEGACY_NAMES, False)
+    params = _lead_params(config, lead, now, _LEGACY_NAMES, False, clean, cleaned)
     if action is not None:
         params["action"] = _check_action(action).upper()
     if (flag := _check_flag("check_duplicate", check_duplicate)) is not None:
@@ -98,9 +110,23 @@ def legacy_add_params(
 
 
 def _lead_params(
-    config: ClientConfig, lead: Lead, now: datetime, names: Mapping[str, str], skip_name: bool
+    config: ClientConfig,
+    lead: Lead,
+    now: datetime,
+    names: Mapping[str, str],
+    skip_name: bool,
+    clean: Cleaning | None,
+    cleaned: CellCounts | None,
 ) -> dict[str, Param]:
-    fields = check_lead(lead, dialect=config.dialect, timezone=config.timezone, now=now, skip_name_validation=skip_name)
+    fields = check_lead(
+        lead,
+        dialect=config.dialect,
+        timezone=config.timezone,
+        now=now,
+        skip_name_validation=skip_name,
+        clean=clean,
+        cleaned=cleaned,
+    )
     params: dict[str, Param] = {names[field]: value for field, value in fields.items() if field in names}  # type: ignore[misc]
     # Not lead.extra: cells that are missing or empty have been left out.
     for column, cell in fields.get("extra", {}).items():

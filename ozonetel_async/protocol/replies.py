@@ -38,7 +38,7 @@ from ..errors import (
     RequestRejectedError,
 )
 from ..masking import redact
-from ..models import BatchReceipt, ExportReceipt, LeadReceipt
+from ..models import BatchReceipt, CellCounts, ExportReceipt, LeadReceipt
 from .bodies import TEXT_LIMIT, as_text, cut, decode
 from .endpoints import Endpoint
 from .messages import GATEWAY_WORDS, MESSAGES, RATE_WORDS, Meaning, Message
@@ -439,15 +439,15 @@ def _quoted(message: str) -> str:
     return f", {message[:200]!r}" if message else ""
 
 
-def lead_receipt(reply: Reply) -> LeadReceipt:
-    """The receipt of an add, from a reply without error."""
+def lead_receipt(reply: Reply, cleaned: CellCounts | None = None) -> LeadReceipt:
+    """The receipt of an add, from a reply without error, and what was repaired in the lead."""
     outcome = "duplicate" if reply.meaning is Meaning.DUPLICATE else "accepted"
-    return LeadReceipt(outcome, reply.message, reply.text)  # type: ignore[arg-type]
+    return LeadReceipt(outcome, reply.message, reply.text, cleaned or {})  # type: ignore[arg-type]
 
 
-def batch_receipt(reply: Reply, rows: int) -> BatchReceipt:
-    """The receipt of a bulk request, from a reply without error."""
-    return BatchReceipt(str(reply.data["transactionid"]), rows)
+def batch_receipt(reply: Reply, rows: int, cleaned: CellCounts | None = None) -> BatchReceipt:
+    """The receipt of a bulk request, from a reply without error, and what was repaired in its rows."""
+    return BatchReceipt(str(reply.data["transactionid"]), rows, cleaned or {})
 
 
 def export_receipt(reply: Reply) -> ExportReceipt:

@@ -12,25 +12,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import compress, islice
-from typing import NoReturn, TypeAlias
+from typing import NoReturn, Protocol, TypeAlias
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 from msgspec.json import Encoder
 
-from ..config import ClientConfig, Dialect
+from ..config import Cleaning, ClientConfig, Dialect
 from ..errors import ConfigurationError, InvalidLeadError
-from ..models import InvalidRow, Lead, Row
+from ..models import CellCounts, InvalidRow, Lead, Row
 from .checks import DateLimits, shape, unreadable
 from .columns import Layout, columns_problem
-from .layout import NOT_A_ROW, ColumnFit, Columns, FixedColumns, LeadColumns, Problems, RaggedRow, RowRules, is_sequence
+from .layout import (
+    NOT_A_ROW,
+    Change,
+    Changes,
+    ColumnFit,
+    Columns,
+    FixedColumns,
+    LeadColumns,
+    Problems,
+    RaggedRow,
+    RowRules,
+    is_sequence,
+)
 
 __all__ = [
     "Batch",
     "Chunker",
     "ChunkerMaker",
+    "OnChange",
     "OnInvalid",
+    "OnNumbers",
     "RaggedRow",
     "check_options",
     "chunker_maker",
@@ -39,6 +54,14 @@ __all__ = [
 
 # Rows checked together: enough to drown the cost of a call in C, few enough to stay in the processor's cache.
 _BLOCK = 500
+# Rows for one call of ``feed``, so that none takes longer than 5 ms; dirty ones cost ten times as much as clean ones.
+_STRIDE = 250
+_DIRTY_STRIDE = 125
+_MOSTLY_CLEAN = 0.1
+
+OnInvalid: TypeAlias = Callable[[InvalidRow, Row], None]
+OnChange: TypeAlias = Callable[[int, Change], None]
+OnNumbers: TypeAlias = Callable[[Sequence[str]], None]
 
 
 class Batch(Struct, frozen=True):
@@ -106,8 +129,16 @@ class Chunker:
         now: the moment against which dates are held, for the whole run; naive means in ``timezone``.
         layout: ``"bulk"``, or ``"schedule"``, which demands ``ScheduledTime`` and spells ``AgentID``.
         first_row, first_index: numbers of the first row and batch, for a run that continues another.
+        clean: what may be repaired in cells; None changes nothing.
         on_invalid: called with each invalid row's verdict and the row as handed in, in the order of the rows. What it
             raises ends the run.
+        on_change: called with the row's number and each of its repaired cells.
+        on_numbers: called with the phone numbers of good rows, as they are sent, in their order.
+
+    Attributes:
+        rows_taken: rows taken in so far.
+        cleaned: repaired cells by column and kind.
+        rows_repairable: without ``clean``, how many of the invalid rows ``Cleaning()`` would make good.
 
     Rows may be leads, mappings with the service's column names, or sequences (only with ``columns``), mixed as they
     come. A missing cell is sent as ``""``: the request is positional, and every row needs a cell in each column.
@@ -128,27 +159,46 @@ class Chunker:
         layout: Layout = "bulk",
         first_row: int = 1,
         first_index: int = 0,
-        on_invalid: Callable[[InvalidRow, Row], None] | None = None,
+        clean: Cleaning | None = None,
+        on_invalid: OnInvalid | None = None,
+        on_change: OnChange | None = None,
+        on_numbers: OnNumbers | None = None,
     ) -> None:
         check_options(columns, row_limit, layout, dialect)
         self.rows_taken = 0
+        self.cleaned: CellCounts = {}
+        self.rows_repairable = 0
+        self._pace = _DIRTY_STRIDE
         self._row_limit = row_limit
-        self._rules = RowRules(layout, dialect, DateLimits(timezone, now))
+        self._rules = RowRules(layout, dialect, DateLimits(timezone, now), clean)
+        self._make_frame: Callable[[RowRules], FixedColumns | LeadColumns] = LeadColumns
         self._frame: FixedColumns | LeadColumns | None = None
+        self._repair: ColumnFit | None = None
         if columns is not None:
-            self._frame = FixedColumns(self._rules, tuple(columns), positional=True)
+            self._fix_columns(tuple(columns), positional=True)
         self._first_row = first_row
         self._settled_to = first_row - 1
         self._next_index = first_index
         self._on_invalid = on_invalid
+        self._on_change = on_change
+        self._on_numbers = on_numbers
         self._waiting = 0
         self._waiting_from = self._waiting_to = 0
         self._done: list[Batch] = []
+
+    def _fix_columns(self, columns: tuple[str, ...], *, positional: bool) -> None:
+        self._make_frame = partial(FixedColumns, columns=columns, positional=positional)
+        self._frame = self._make_frame(self._rules)
 
     @property
     def columns(self) -> tuple[str, ...] | None:
         """The columns once known; with leads, those of the last batch."""
         return None if self._frame is None else self._frame.columns
+
+    @property
+    def stride(self) -> int:
+        """Rows for the next call of ``feed``: no more than an event loop has time for, nor than fill the batch."""
+        return min(self._pace, self._row_limit - self._waiting)
 
     @property
     def tail(self) -> tuple[int, int]:
@@ -194,21 +244,38 @@ class Chunker:
             first += len(useless)
         if self._frame is None or not block:
             return
-        try:
-            columns, offsets, problems = _checked(self._frame, block)
-        except Exception:
-            # An object in there fails when it is looked at. One row at a time, so that only its own is lost.
-            columns, offsets, problems = _checked_singly(self._frame, block)
+        columns, offsets, problems, changes = _checked(self._frame, block)
+        self._pace = _DIRTY_STRIDE if len(problems) + len(changes) > len(block) * _MOSTLY_CLEAN else _STRIDE
         self._report(first, block, problems)
+        self._count_repairable([block[i] for i in problems])
+        self._report_changes(first, changes)
         if offsets:
+            if self._on_numbers is not None:
+                self._on_numbers(columns[self._frame.phone_at])  # type: ignore[arg-type]
             self._queue(columns, [first + i for i in offsets] if problems else range(first, first + len(block)))
+
+    def _count_repairable(self, rows: list[Row]) -> None:
+        """Count those of the bad rows that would be good if cells were repaired."""
+        if rows and self._rules.clean is None:
+            if self._repair is None:
+                rules = self._rules
+                self._repair = self._make_frame(RowRules(rules.layout, rules.dialect, rules.bounds, Cleaning()))
+            self.rows_repairable += len(_checked(self._repair, rows)[1])
+
+    def _report_changes(self, first: int, changes: Changes) -> None:
+        for offset in sorted(changes):
+            for change in changes[offset]:
+                kinds = self.cleaned.setdefault(change.column, {})
+                kinds[change.kind] = kinds.get(change.kind, 0) + 1
+                if self._on_change is not None:
+                    self._on_change(first + offset, change)
 
     def _settle_frame(self, block: list[Row]) -> Problems:
         """Find the first row that tells the columns; the verdicts on those before it."""
         useless: Problems = {}
         for offset, row in enumerate(block):
             if isinstance(row, Lead):
-                self._frame = LeadColumns(self._rules)
+                self._frame = self._make_frame(self._rules)
                 return useless
             if isinstance(row, Mapping):
                 try:
@@ -219,7 +286,7 @@ class Chunker:
                 except Exception as error:
                     useless[offset] = ("row", unreadable(error))
                     continue
-                self._frame = FixedColumns(self._rules, tuple(names), positional=False)
+                self._fix_columns(tuple(names), positional=False)
                 return useless
             if is_sequence(row):
                 raise ConfigurationError(
@@ -259,33 +326,49 @@ class Chunker:
         self._next_index += 1
 
 
-def _checked(frame: ColumnFit, block: list[Row]) -> tuple[Columns, Sequence[int], Problems]:
-    """The good rows of a block as columns of cells, their offsets, and the problems of the others."""
+_Checked: TypeAlias = tuple[Columns, Sequence[int], Problems, Changes]
+
+
+def _checked(frame: ColumnFit, block: list[Row]) -> _Checked:
+    """The good rows of a block as columns of cells, their offsets, the problems of the others, and the changes."""
+    try:
+        return _checked_together(frame, block)
+    except Exception:
+        # An object in there fails when it is looked at. One row at a time, so that only its own is lost.
+        return _checked_singly(frame, block)
+
+
+def _checked_together(frame: ColumnFit, block: list[Row]) -> _Checked:
     columns, offsets, problems = frame.fit(block)
+    changes: Changes = {}
     if offsets:
-        columns, bad = frame.check(columns)
+        columns, bad, repaired = frame.check(columns)
+        changes = {offsets[i]: what for i, what in repaired.items()}
         columns, offsets = _without(bad, columns, offsets, problems)
     if offsets:
         columns, offsets = _without(frame.too_long(columns), columns, offsets, problems)
-    return columns, offsets, problems
+    # Only now: repairing can make a row too long.
+    return columns, offsets, problems, {offset: changes[offset] for offset in changes.keys() - problems.keys()}
 
 
-def _checked_singly(frame: ColumnFit, block: list[Row]) -> tuple[Columns, Sequence[int], Problems]:
-    """``_checked`` for a block in which a row raises something: that row is a problem, too."""
+def _checked_singly(frame: ColumnFit, block: list[Row]) -> _Checked:
+    """The same for a block in which a row raises something: that row is a problem, too."""
     fitted: list[Columns] = []
     offsets: list[int] = []
     problems: Problems = {}
+    changes: Changes = {}
     for offset, row in enumerate(block):
         try:
-            columns, good, bad = _checked(frame, [row])
+            columns, good, bad, repaired = _checked_together(frame, [row])
         except Exception as error:
-            bad = {0: ("row", unreadable(error))}
+            problems[offset] = ("row", unreadable(error))
         else:
             if good:
                 fitted.append(columns)
                 offsets.append(offset)
-        problems.update((offset, problem) for problem in bad.values())
-    return [[cells[0] for cells in column] for column in zip(*fitted, strict=True)], offsets, problems
+            problems.update((offset, problem) for problem in bad.values())
+            changes.update((offset, what) for what in repaired.values())
+    return [[cells[0] for cells in column] for column in zip(*fitted, strict=True)], offsets, problems, changes
 
 
 def _without(
@@ -299,10 +382,12 @@ def _without(
     return [list(compress(column, keep)) for column in columns], list(compress(offsets, keep))
 
 
-OnInvalid: TypeAlias = Callable[[InvalidRow, Row], None]
+class ChunkerMaker(Protocol):
+    """Makes the chunker of a run, given who is told of its rows; see ``Chunker``."""
 
-
-ChunkerMaker: TypeAlias = Callable[[OnInvalid], Chunker]
+    def __call__(
+        self, on_invalid: OnInvalid, *, on_change: OnChange | None = None, on_numbers: OnNumbers | None = None
+    ) -> Chunker: ...
 
 
 def chunker_maker(
@@ -312,11 +397,14 @@ def chunker_maker(
     columns: Sequence[str] | None,
     leads: object,
     now: datetime,
+    clean: Cleaning | None = None,
 ) -> ChunkerMaker:
     """How to cut rows; ``leads.columns``, which ``read_csv`` has, stands in for ``columns``."""
     names = columns if columns is not None else getattr(leads, "columns", None)
 
-    def make(on_invalid: OnInvalid) -> Chunker:
+    def make(
+        on_invalid: OnInvalid, *, on_change: OnChange | None = None, on_numbers: OnNumbers | None = None
+    ) -> Chunker:
         return Chunker(
             columns=names,
             row_limit=row_limit,
@@ -324,7 +412,10 @@ def chunker_maker(
             timezone=config.timezone,
             now=now,
             layout=layout,
+            clean=clean,
             on_invalid=on_invalid,
+            on_change=on_change,
+            on_numbers=on_numbers,
         )
 
     return make

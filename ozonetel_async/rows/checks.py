@@ -17,16 +17,18 @@ import re
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 __all__ = [
     "UNSENDABLE",
     "BadCell",
+    "CheckedColumn",
     "ColumnCheck",
     "DateCheck",
     "DateLimits",
     "ExtraCheck",
+    "Grammar",
     "NameCheck",
     "PhoneCheck",
     "PriorityCheck",
@@ -98,7 +100,7 @@ def _digits(number: int) -> str:
     return str(len(str(number))) if abs(number) < 10**20 else "more than 20"
 
 
-class _Grammar:
+class Grammar:
     """The texts a column takes, as a pattern for one cell and as one for all cells joined by line feeds.
 
     Args:
@@ -148,6 +150,20 @@ class _Grammar:
                 return found
 
 
+class CheckedColumn(NamedTuple):
+    """The cells of a column after their check.
+
+    Attributes:
+        sent: as they are sent; bad ones as they were found.
+        bad: the reasons of the bad ones, by position.
+        repaired: what was repaired in those that would be bad otherwise, by position.
+    """
+
+    sent: Sequence[Value]
+    bad: dict[int, str]
+    repaired: dict[int, str]
+
+
 class ColumnCheck:
     """Checks the cells of one column and brings them into the service's form.
 
@@ -165,8 +181,16 @@ class ColumnCheck:
         """
         raise NotImplementedError
 
-    def column(self, cells: Sequence[object]) -> tuple[Sequence[Value], dict[int, str]]:
-        """All cells as they are sent, and the reasons of the bad ones by position (their cells are left as found)."""
+    def repaired(self, cell: object) -> tuple[Value, str]:
+        """The cell as it is sent and the kind of repair that it took, ``""`` for none.
+
+        Raises:
+            BadCell: the service would not take it, and it cannot be repaired.
+        """
+        return self.one(cell), ""
+
+    def column(self, cells: Sequence[object]) -> CheckedColumn:
+        """``repaired`` for all cells."""
         try:
             return self._texts(cells)  # type: ignore[arg-type]
         except Exception:
@@ -177,25 +201,31 @@ class ColumnCheck:
         except Exception:
             return self._each(cells, range(len(cells)))
 
-    def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
+    def _texts(self, cells: Sequence[str]) -> CheckedColumn:
         """``column`` for cells that are all text; raises when one is not."""
         raise NotImplementedError
 
-    def _each(self, cells: Sequence[object], positions: Iterable[int]) -> tuple[Sequence[Value], dict[int, str]]:
+    def _each(self, cells: Sequence[object], positions: Iterable[int]) -> CheckedColumn:
         out: list[Value] = list(cells)  # type: ignore[arg-type]
         bad: dict[int, str] = {}
+        repaired: dict[int, str] = {}
         for i in positions:
             try:
-                out[i] = self.one(cells[i])
+                out[i], kind = self.repaired(cells[i])
             except BadCell as problem:
                 bad[i] = problem.reason
             except Exception as error:
                 bad[i] = unreadable(error)
-        return out, bad
+            else:
+                if kind:
+                    repaired[i] = kind
+        return CheckedColumn(out, bad, repaired)
 
 
 class PhoneCheck(ColumnCheck):
-    grammar = _Grammar(r"\+?+[0-9]{3,16}+")
+    """Phone numbers; cells that fit ``proof`` need no further look."""
+
+    grammar = proof = Grammar(r"\+?+[0-9]{3,16}+")
     _misfit = re.compile(r"[^+0-9]|(?<!^)\+")
     _right = "right would be 3 to 16 digits with an optional leading '+'"
     width = 19
@@ -208,24 +238,30 @@ class PhoneCheck(ColumnCheck):
         text = str(int(cell)) if type(cell) is int and 0 <= cell < 10**16 else cell
         if isinstance(text, str) and self.grammar.fullmatch(text):
             return text.replace("+", self._plus)
+        if isinstance(text, str) and self._misfit.search(text):
+            # Imported here: most programs never meet such a cell.
+            from .cleaning.cleaners import diagnose_phone
+
+            reason = diagnose_phone(text)
+            raise BadCell(reason if ";" in reason or "expected" in reason else f"{reason}; {self._right}")
         more = "; read the column as text" if isinstance(cell, float) else ""
         raise BadCell(f"{shape(cell, self._misfit)}; {self._right}{more}")
 
-    def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
-        misfits = self.grammar.misfits(cells)
-        sent: Sequence[str] = cells
-        if self._plus != "+":
-            sent = [cell.replace("+", self._plus) for cell in cells]
-        if not misfits:
-            return sent, {}
-        out, bad = self._each(cells, misfits)
-        return (out if self._plus == "+" else sent), bad
+    def _texts(self, cells: Sequence[str]) -> CheckedColumn:
+        misfits = self.proof.misfits(cells)
+        if self._plus == "+":
+            return self._each(cells, misfits) if misfits else CheckedColumn(cells, {}, {})
+        sent: list[Value] = [cell.replace("+", self._plus) for cell in cells]
+        checked = self._each(cells, misfits)
+        for i in misfits:
+            sent[i] = checked.sent[i]
+        return checked._replace(sent=sent)
 
 
 class TextCheck(ColumnCheck):
     """Agent and skill: any text that can be sent, but not blanks only."""
 
-    grammar = _Grammar(
+    grammar = Grammar(
         rf"(?:[^\S{_UNSENDABLE}]*+[^\s{_UNSENDABLE}][^{_UNSENDABLE}]*+)?+", bytes(range(0x20, 0x7F)), blank_start=False
     )
     _misfit = UNSENDABLE
@@ -243,13 +279,13 @@ class TextCheck(ColumnCheck):
             raise BadCell(f"{shape(cell, self._misfit)}{blank}; {self._right}")
         return str.__str__(cell)
 
-    def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
+    def _texts(self, cells: Sequence[str]) -> CheckedColumn:
         misfits = self.grammar.misfits(cells)
-        return self._each(cells, misfits) if misfits else (cells, {})
+        return self._each(cells, misfits) if misfits else CheckedColumn(cells, {}, {})
 
 
 class NameCheck(TextCheck):
-    grammar = _Grammar(
+    grammar = Grammar(
         r"[A-Za-z0-9_ ().+$%:\-]*+",
         b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_ ().+$%:-",
     )
@@ -290,18 +326,18 @@ class PriorityCheck(ColumnCheck):
         where = shape(cell, self._misfit)
         raise BadCell(f"{where}; right would be a whole number from {self._least} to {self._most}")
 
-    def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
+    def _texts(self, cells: Sequence[str]) -> CheckedColumn:
         try:
-            return list(map(self._by_text.__getitem__, cells)), {}
+            return CheckedColumn(list(map(self._by_text.__getitem__, cells)), {}, {})
         except KeyError:
             if not self._types.issuperset(map(type, cells)):
                 raise TypeError from None
         known = list(map(self._by_any.get, cells))
         unknown = [i for i, value in enumerate(known) if value is None]
-        out, bad = self._each(cells, unknown)
+        checked = self._each(cells, unknown)
         for i in unknown:
-            known[i] = out[i]
-        return known, bad  # type: ignore[return-value]
+            known[i] = checked.sent[i]
+        return checked._replace(sent=known)  # type: ignore[arg-type]
 
 
 class DateLimits:
@@ -342,7 +378,7 @@ class DateCheck(ColumnCheck):
     Texts of this form sort by time, so that a comparison needs no parsing.
     """
 
-    grammar = _Grammar(f"{_DAY}(?:{_CLOCK})?+")
+    grammar = Grammar(f"{_DAY}(?:{_CLOCK})?+")
     _right = "right would be YYYY-MM-DD or YYYY-MM-DD HH:MM:SS"
     _required = False
     _dates = True
@@ -385,7 +421,7 @@ class DateCheck(ColumnCheck):
             # A moment that the calendar of the other zone does not hold, or a "not a time" object of another library.
             return None
 
-    def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
+    def _texts(self, cells: Sequence[str]) -> CheckedColumn:
         # Dates in a column mostly repeat; a set pays only where they do.
         texts = list(cells) if len(set(cells[:16])) > 8 else list(set(cells))
         if not self._required and "" in texts:
@@ -395,7 +431,7 @@ class DateCheck(ColumnCheck):
             unproven.update([text for text in texts if not self._bounds.now_text < text <= self._latest])
         unproven |= _unreal([text for text in texts if text not in unproven] if unproven else texts)
         if not unproven:
-            return cells, {}
+            return CheckedColumn(cells, {}, {})
         return self._each(cells, [i for i, text in enumerate(cells) if text in unproven])
 
 
@@ -412,7 +448,7 @@ def _unreal(texts: list[str]) -> set[str]:
 
 
 class TimeCheck(DateCheck):
-    grammar = _Grammar(_DAY + _CLOCK)
+    grammar = Grammar(_DAY + _CLOCK)
     _right = "right would be YYYY-MM-DD HH:MM:SS"
     _required = True
     _dates = False
@@ -421,7 +457,7 @@ class TimeCheck(DateCheck):
 class ExtraCheck(TextCheck):
     """A column of the campaign's own: text, number or date."""
 
-    grammar = _Grammar(f"[^{_UNSENDABLE}]*+", bytes(range(0x20, 0x7F)))
+    grammar = Grammar(f"[^{_UNSENDABLE}]*+", bytes(range(0x20, 0x7F)))
     _right = "right would be text without control characters, a number or a date"
 
     def __init__(self, bounds: DateLimits) -> None:
@@ -461,5 +497,5 @@ class RefusedCheck(ColumnCheck):
             return ""
         raise BadCell("given, but only schedule_leads takes it; right would be None")
 
-    def _texts(self, cells: Sequence[str]) -> tuple[Sequence[Value], dict[int, str]]:
-        return self._each(cells, range(len(cells))) if "".join(cells) else ([""] * len(cells), {})
+    def _texts(self, cells: Sequence[str]) -> CheckedColumn:
+        return self._each(cells, range(len(cells)) if "".join(cells) else [])

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-from ..config import Dialect
+from ..config import Cleaning, Dialect
 from ..masking import redact
 from .checks import (
     UNSENDABLE,
@@ -40,6 +40,7 @@ from .checks import (
 )
 
 __all__ = [
+    "PHONE",
     "REQUIRED",
     "Layout",
     "check_for",
@@ -76,10 +77,21 @@ _REQUEST_FIELDS = frozenset(
 _NOT_ALNUM = re.compile(r"[\W_]+")
 
 
-def check_for(column: str, layout: Layout, dialect: Dialect, bounds: DateLimits) -> ColumnCheck:
-    """The check of a column, by its service name; a name that is not the service's own is a campaign's column."""
+def check_for(
+    column: str, layout: Layout, dialect: Dialect, bounds: DateLimits, clean: Cleaning | None = None
+) -> ColumnCheck:
+    """The check of a column, by its service name; a name that is not the service's own is a campaign's column.
+
+    Args:
+        column: the name.
+        layout: which endpoint's columns.
+        dialect: plus policy, priority range and horizon.
+        bounds: what dates are held against.
+        clean: what may be repaired in its cells.
+    """
+    plus = dialect.plus if layout == "bulk" else dialect.schedule_plus
     makers: dict[str, Callable[[], ColumnCheck]] = {
-        PHONE: lambda: PhoneCheck(dialect.plus if layout == "bulk" else dialect.schedule_plus),
+        PHONE: lambda: PhoneCheck(plus),
         NAME: NameCheck,
         PRIORITY: lambda: PriorityCheck(dialect.priority_min, dialect.priority_max),
         EXPIRY: lambda: DateCheck(bounds),
@@ -87,6 +99,13 @@ def check_for(column: str, layout: Layout, dialect: Dialect, bounds: DateLimits)
         SKILL: TextCheck,
         TIME: RefusedCheck if layout == "bulk" else lambda: TimeCheck(bounds, dialect.schedule_horizon_days),
     }
+    if clean is not None:
+        # Imported here: most programs send rows that need no cleaning.
+        from .cleaning.checks import cleaning_check
+
+        kind = {PHONE: "phone", NAME: "name"}.get(column, "other" if column in makers else "extra")
+        if (check := cleaning_check(kind, clean, plus, bounds)) is not None:
+            return check
     return makers.get(column, lambda: ExtraCheck(bounds))()
 
 

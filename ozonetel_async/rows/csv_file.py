@@ -7,7 +7,8 @@ import csv
 import io
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from msgspec import json
@@ -119,6 +120,17 @@ class CsvRows(Iterable[list[str]]):
                 yield from _projected(rows, self._kept, len(self._header))
             except (csv.Error, UnicodeError, OSError) as error:
                 self._fail(error)
+
+    def lines(self) -> Generator[int, None, None]:
+        """The line at which each row begins, from 1, in the order of the rows, as far as the file can be read."""
+        with self._open() as file, suppress(csv.Error, UnicodeError, OSError):
+            reader = self._reader(file, self._delimiter)
+            begins, is_header = 1, True
+            for row in reader:
+                if row and not is_header:
+                    yield begins
+                is_header = is_header and not row
+                begins = reader.line_num + 1
 
     def _open(self) -> io.TextIOWrapper:
         try:

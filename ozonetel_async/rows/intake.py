@@ -44,6 +44,7 @@ class RowSource:
         self._async: AsyncIterator[Row] | None = None
         self._pulling: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
+        self._at_most = _SLICE
         self._answer: asyncio.Future[None] | None = None
         self._interrupt: BaseException | None = None
         if isinstance(rows, str | bytes | Mapping | Lead):
@@ -57,13 +58,13 @@ class RowSource:
         else:
             raise ConfigurationError(f"leads must be an iterable of rows, got {type(rows).__name__}")
 
-    async def take(self) -> list[Row]:
-        """The next rows, at most 250; empty when the input has ended, in an exception of its own or not.
+    async def take(self, at_most: int = _SLICE) -> list[Row]:
+        """The next rows; empty when the input has ended, in an exception of its own or not.
 
         Lets other tasks run. Cancelled, it keeps what it has taken for ``rest``; an async input ends, after ``halt``.
         """
         if not self._ended:
-            await (self._take_sync() if self._sync is not None else self._take_async())
+            await (self._take_sync(at_most) if self._sync is not None else self._take_async(at_most))
         return self.rest()
 
     def stop(self) -> None:
@@ -84,17 +85,18 @@ class RowSource:
         rows, self._taken = self._taken, []
         return rows
 
-    async def _take_sync(self) -> None:
+    async def _take_sync(self, at_most: int) -> None:
         assert self._sync is not None
         try:
             # extend keeps what it got when the iterator raises: those rows are taken and must be accounted for.
-            self._taken.extend(islice(self._sync, _SLICE))
+            self._taken.extend(islice(self._sync, at_most))
         except Exception as error:
             self.failure = error
         self._ended = self.failure is not None or not self._taken
         await asyncio.sleep(0)
 
-    async def _take_async(self) -> None:
+    async def _take_async(self, at_most: int) -> None:
+        self._at_most = at_most
         self._answer = asyncio.get_running_loop().create_future()
         self._wanted.set()
         if self._pulling is None:
@@ -128,7 +130,7 @@ class RowSource:
 
     async def _fill(self, source: AsyncIterator[Row]) -> None:
         try:
-            while len(self._taken) < _SLICE and not self._ended:
+            while len(self._taken) < self._at_most and not self._ended:
                 row = await anext(source)
                 self._taken.append(row)  # into the list of now: what was there before may have been handed out
         except StopAsyncIteration:

@@ -13,16 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from operator import attrgetter, itemgetter
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from ..config import Dialect
+from ..config import Cleaning, Dialect
 from ..models import Lead, Row
 from .checks import BadCell, ColumnCheck, DateLimits, Value, shape, unreadable
-from .columns import REQUIRED, Layout, check_for, extra_problem, label, lead_columns
+from .columns import PHONE, REQUIRED, Layout, check_for, extra_problem, label, lead_columns
 
 __all__ = [
     "NOT_A_ROW",
     "BadRow",
+    "Change",
+    "Changes",
     "ColumnFit",
     "Columns",
     "FixedColumns",
@@ -36,6 +38,26 @@ __all__ = [
 # Column and reason of each bad row, by its position.
 Problems: TypeAlias = dict[int, tuple[str, str]]
 Columns: TypeAlias = list[Sequence[object]]
+
+
+class Change(NamedTuple):
+    """A cell that was repaired.
+
+    Attributes:
+        column: its column.
+        kind: what was repaired, such as ``"separators"``.
+        before: the cell as found.
+        after: the cell as it is sent; ``""`` when it is left out.
+    """
+
+    column: str
+    kind: str
+    before: object
+    after: Value
+
+
+# What was repaired in each row, by its position.
+Changes: TypeAlias = dict[int, list[Change]]
 
 
 class RaggedRow(list[str]):
@@ -71,16 +93,17 @@ def is_sequence(row: object) -> bool:
 class RowRules:
     """What all checks of a run share."""
 
-    def __init__(self, layout: Layout, dialect: Dialect, bounds: DateLimits) -> None:
+    def __init__(self, layout: Layout, dialect: Dialect, bounds: DateLimits, clean: Cleaning | None = None) -> None:
         self.layout: Layout = layout
         self.dialect = dialect
         self.bounds = bounds
+        self.clean = clean
         self.lead_columns = lead_columns(layout)
         self.service_names = frozenset(self.lead_columns.values())
 
     def check(self, column: str) -> ColumnCheck:
         """The check of a column."""
-        return check_for(column, self.layout, self.dialect, self.bounds)
+        return check_for(column, self.layout, self.dialect, self.bounds, self.clean)
 
 
 class ColumnFit:
@@ -89,6 +112,8 @@ class ColumnFit:
     def __init__(self, rules: RowRules, columns: tuple[str, ...]) -> None:
         self._rules = rules
         self._checks = [(column, rules.check(column)) for column in columns]
+        self.phone_at = columns.index(PHONE)
+        """Where the phone numbers stand among the columns of cells."""
         widths = [check.width for _, check in self._checks]
         self._open = [i for i, width in enumerate(widths) if width is None]
         self._narrow = sum(width for width in widths if width is not None)
@@ -119,16 +144,19 @@ class ColumnFit:
         """One row's cells in the order of the checks."""
         raise NotImplementedError
 
-    def check(self, cells: Columns) -> tuple[Columns, Problems]:
-        """The columns as they are sent, and the first problem of each bad row by its position in them."""
+    def check(self, cells: Columns) -> tuple[Columns, Problems, Changes]:
+        """The columns as they are sent, the first problem of each bad row by its position in them, and the changes."""
         sent: Columns = []
         problems: Problems = {}
+        changes: Changes = {}
         for (name, check), column in zip(self._checks, cells, strict=False):
-            good, bad = check.column(column)
+            good, bad, repaired = check.column(column)
             sent.append(good)
             for i, reason in bad.items():
                 problems.setdefault(i, (name, reason))
-        return sent, problems
+            for i, kind in repaired.items():
+                changes.setdefault(i, []).append(Change(name, kind, column[i], good[i]))
+        return sent, problems, changes
 
     def too_long(self, sent: Columns) -> Problems:
         """The rows that are longer than the service takes; every cell must have passed its check."""
@@ -274,30 +302,35 @@ class LeadColumns(ColumnFit):
             raise BadRow("row", "a sequence, whose cells have no names; right would be a lead, or columns=(...)")
         raise BadRow("row", NOT_A_ROW.format(shape(row)))
 
-    def check(self, cells: Columns) -> tuple[Columns, Problems]:
+    def check(self, cells: Columns) -> tuple[Columns, Problems, Changes]:
         """As for any frame, then the extras."""
-        sent, problems = super().check(cells)
+        sent, problems, changes = super().check(cells)
         extras: list[object] = [{}] * len(cells[-1])
         for i, extra in enumerate(cells[-1]):
             try:
                 if extra:
-                    extras[i] = self._sent_extra(extra)
+                    repaired: list[Change] = []
+                    extras[i] = self._sent_extra(extra, repaired)
+                    if repaired:
+                        changes.setdefault(i, []).extend(repaired)
             except BadRow as problem:
                 problems.setdefault(i, (problem.field, problem.reason))
             except Exception as error:
                 problems.setdefault(i, ("extra", unreadable(error)))
-        return [*sent, extras], problems
+        return [*sent, extras], problems, changes
 
-    def _sent_extra(self, extra: object) -> dict[str, Value]:
+    def _sent_extra(self, extra: object, changes: list[Change]) -> dict[str, Value]:
         if not isinstance(extra, Mapping):
             raise BadRow("extra", f"{shape(extra)}; right would be a mapping of column names to cells")
         sent: dict[str, Value] = {}
         for name, cell in extra.items():
             self._check_name(name)
             try:
-                value = self._extra.one(cell)
+                value, kind = self._extra.repaired(cell)
             except BadCell as problem:
                 raise BadRow(label(name), problem.reason) from None
+            if kind:
+                changes.append(Change(label(name), kind, cell, value))
             if value != "":
                 sent[name] = value
         return sent

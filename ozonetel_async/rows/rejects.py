@@ -6,11 +6,12 @@ import csv
 import os
 from collections.abc import Iterable, Mapping
 from os import PathLike
+from typing import TextIO
 
 from ..errors import ConfigurationError
 from ..models import InvalidRow, Lead, Row
 
-__all__ = ["Rejects", "is_same_file"]
+__all__ = ["Rejects", "is_same_file", "open_output", "open_private"]
 
 
 class Rejects:
@@ -25,17 +26,7 @@ class Rejects:
     """
 
     def __init__(self, path: str | PathLike[str], leads: object) -> None:
-        # open() would take a number, True too, for an open file of the process, and close it in the end.
-        if not isinstance(path, str | PathLike):
-            raise ConfigurationError(f"rejects must be the path of a file, got {type(path).__name__}")
-        source = getattr(leads, "path", None)
-        if isinstance(source, str | PathLike) and is_same_file(source, path):
-            raise ConfigurationError("rejects: this is the input itself; name another file")
-        try:
-            # backslashreplace: half a surrogate pair is a common reason for being in here, and UTF-8 cannot hold it.
-            self._file = open(path, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: SIM115
-        except OSError as error:
-            raise ConfigurationError(f"rejects: cannot write the file: {error.strerror}") from None
+        self._file = open_output("rejects", path, leads)
         self._writer = csv.writer(self._file)
         self._writer.writerow(("row", "field", "reason", "input"))
 
@@ -46,6 +37,30 @@ class Rejects:
     def close(self) -> None:
         """Write out what is buffered; raises ``OSError`` when the disk does not take it."""
         self._file.close()
+
+
+def open_output(option: str, path: str | PathLike[str], leads: object) -> TextIO:
+    """Open a CSV to be written, as the option of this name asks; a file that is there is written anew.
+
+    Raises:
+        ConfigurationError: the file cannot be written, or is the input.
+    """
+    # open() would take a number, True too, for an open file of the process, and close it in the end.
+    if not isinstance(path, str | PathLike):
+        raise ConfigurationError(f"{option} must be the path of a file, got {type(path).__name__}")
+    source = getattr(leads, "path", None)
+    if isinstance(source, str | PathLike) and is_same_file(source, path):
+        raise ConfigurationError(f"{option}: this is the input itself; name another file")
+    try:
+        # backslashreplace: half a surrogate pair is a common reason for being in here, and UTF-8 cannot hold it.
+        return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="", opener=open_private)
+    except OSError as error:
+        raise ConfigurationError(f"{option}: cannot write the file: {error.strerror}") from None
+
+
+def open_private(path: str, flags: int) -> int:
+    """An opener for files that hold phone numbers: a new one is its owner's alone, one that is there keeps its mode."""
+    return os.open(path, flags, 0o600)
 
 
 def is_same_file(source: str | PathLike[str], path: str | PathLike[str]) -> bool:

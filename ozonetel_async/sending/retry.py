@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from ..config import RetryPolicy
-from ..errors import ConnectError, OzonetelError, RateLimitedError
+from ..errors import CertificateError, ConnectError, OzonetelError, RateLimitedError
 
 __all__ = ["retry_after_seconds", "wait_before_retry"]
 
@@ -16,14 +16,17 @@ __all__ = ["retry_after_seconds", "wait_before_retry"]
 def wait_before_retry(policy: RetryPolicy, failure: OzonetelError, attempt: int, jitter: float) -> float | None:
     """Seconds to wait before the next attempt, or None to give up.
 
-    Only what is known not to have been applied is tried again: a request that never left, and one refused for its
-    rate. The wait after the latter is the queue's business (it pauses for everybody), hence 0.
+    Only what is known not to have been applied is tried again: a request that never left, unless the certificate is not
+    trusted, and one refused for its rate. The wait after the latter is the queue's business (it
+    pauses for everybody), hence 0.
 
     Args:
         failure: what the last attempt ended with.
         attempt: how many attempts have ended in this kind of failure, from 1.
         jitter: a random number in [0, 1), which spreads clients that failed together.
     """
+    if isinstance(failure, CertificateError):
+        return None
     if isinstance(failure, ConnectError) and attempt < policy.connect_attempts:
         ceiling = min(policy.max_backoff, policy.backoff * 2.0 ** min(attempt - 1, 60))
         return ceiling * (0.5 + jitter / 2)

@@ -20,7 +20,7 @@ from msgspec import Struct
 from yarl import URL
 
 from ..config import Timeouts
-from ..errors import ConfigurationError, ConnectError, OutcomeUnknownError, OzonetelError
+from ..errors import CertificateError, ConfigurationError, ConnectError, OutcomeUnknownError, OzonetelError
 from ..protocol.requests import Request
 
 __all__ = ["Response", "Transport"]
@@ -169,13 +169,22 @@ class Transport:
         session: the caller's own session, which stays open; None makes one on first use and closes it in ``close``.
             The deprecated GET endpoints never use it: they need one that does not send a request twice. Its connector
             decides how long an idle connection is kept; whatever it holds is looked at before each use.
+        proxy: URL of an HTTP proxy, in place of a session's own.
+        tls: settings of TLS, in place of a session's own.
 
     Raises:
         ConfigurationError: the session is none, or has middlewares: one that repeats a request would have a lead
             added twice, and none could be told apart from it.
     """
 
-    def __init__(self, timeouts: Timeouts, session: aiohttp.ClientSession | None = None) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        session: aiohttp.ClientSession | None = None,
+        *,
+        proxy: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         if not isinstance(session, aiohttp.ClientSession | None):
             raise ConfigurationError(f"session must be an aiohttp.ClientSession, got {type(session).__name__}")
         # aiohttp has no public way to ask, before 3.12 no middlewares.
@@ -192,6 +201,8 @@ class Transport:
         )
         self._timeouts = timeouts
         self._given = session
+        self._proxy = proxy
+        self._tls = tls
         self._own: dict[bool, aiohttp.ClientSession] = {}
         self._used: WeakSet[asyncio.BaseProtocol] = WeakSet()
         self._closed = False
@@ -202,6 +213,7 @@ class Transport:
         Raises:
             ConfigurationError: it never left: the client or its session is closed, or the session raised an error of
                 its own.
+            CertificateError: it never left, since the server's certificate is not trusted.
             ConnectError: it never left.
             OutcomeUnknownError: it may have arrived, but no complete answer came back.
         """
@@ -241,6 +253,8 @@ class Transport:
             allow_redirects=False,
             raise_for_status=False,
             timeout=self._timeout,
+            proxy=self._proxy,
+            ssl=True if self._tls is None else self._tls,
             trace_request_ctx=sending if get else None,
         ) as response:
             if sending.built and not sending.begun:
@@ -257,6 +271,9 @@ class Transport:
         if not sending.begun:
             if self._closed or session.closed:
                 return ConfigurationError(_CLOSED if self._closed else _SESSION_CLOSED)
+            if isinstance(error, aiohttp.ClientConnectorCertificateError):
+                reason = getattr(error.certificate_error, "verify_message", "") or "it cannot be verified"
+                return CertificateError(f"the certificate of {error.host} is not trusted: {reason}")
             if sending.stale or isinstance(error, (*_NEVER_LEFT, asyncio.CancelledError)):
                 return ConnectError(f"no connection: {_describe(error)}")
             if not isinstance(error, aiohttp.ClientError | OSError):
@@ -328,6 +345,8 @@ async def _read_capped(response: aiohttp.ClientResponse) -> bytes:
 
 def _describe(error: BaseException) -> str:
     """Class and system error of an exception; never a text of its own, which may hold the URL and the key in it."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered HTTP {error.status}"
     system: object = getattr(error, "os_error", error)
     # A name lookup and TLS number their errors in their own ways.
     if isinstance(system, OSError) and not isinstance(system, ssl.SSLError | socket.gaierror):

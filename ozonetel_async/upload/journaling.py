@@ -11,7 +11,7 @@ from os import PathLike
 from typing import Final, Literal
 
 from ..callbacks.url_tokens import add_token
-from ..config import ClientConfig
+from ..config import Cleaning, ClientConfig
 from ..errors import JournalError, Outcome
 from ..journal.journal import Header, Journal, JournaledBatch
 from ..protocol.requests import Params
@@ -136,7 +136,13 @@ def _moment(journal: Journal, text: str) -> datetime:
 
 
 def upload_header(
-    config: ClientConfig, campaign: str, params: Params, columns: Sequence[str] | None, leads: object, now: datetime
+    config: ClientConfig,
+    campaign: str,
+    params: Params,
+    columns: Sequence[str] | None,
+    leads: object,
+    now: datetime,
+    clean: Cleaning | None = None,
 ) -> Header:
     """What the journal keeps of an upload to know it again, and to resume it."""
     return Header(
@@ -146,6 +152,7 @@ def upload_header(
         columns=None if columns is None else tuple(columns),
         checked_at=now.isoformat(),
         source=_source(leads),
+        cleaning="" if clean is None else clean.policy,
     )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
+from functools import partial
 from typing import Final
 
-from ..config import ClientConfig
+from ..config import Cleaning, ClientConfig
 from ..downloads.links import LinkPolicy
 from ..errors import JournalError
 from ..failed_rows.collect import collect_failed_rows
@@ -17,8 +18,9 @@ from ..journal.counts import add_counts
 from ..journal.journal import Journal
 from ..models import UploadReport
 from ..protocol.requests import Params
-from ..rows.batches import chunker_maker
-from ..rows.intake import Rows
+from ..rows.batches import ChunkerMaker, chunker_maker
+from ..rows.cleaning.suspicions import JUDGED_ROWS, PhoneSuspicions
+from ..rows.intake import Rows, RowSource
 from ..sending.dispatcher import Dispatcher
 from .journaling import open_upload_journal, upload_header
 from .upload import Upload, UploadOptions
@@ -40,27 +42,64 @@ async def run_upload(
     columns: Sequence[str] | None,
     params: Params,
     options: UploadOptions,
+    clean: Cleaning | None,
     link_policy: LinkPolicy | None,
 ) -> UploadReport:
     """Upload ``leads``; ``OzonetelClient.upload`` explains what comes in and out.
 
     Args:
         params: the bulk endpoint's parameters that all batches share.
+        clean: what may be repaired in cells.
         link_policy: what may be fetched of the links in callbacks.
     """
     now = datetime.now(config.timezone)
     async with AsyncExitStack() as stack:
         journal = None
         if options.journal is not None:
-            header = upload_header(config, campaign, params, columns, leads, now)
+            header = upload_header(config, campaign, params, columns, leads, now, clean)
             journal, now = await stack.enter_async_context(
                 open_upload_journal(options.journal, header, options.callback_url)
             )
-        make_chunker = chunker_maker(config, "bulk", dispatcher.endpoints["bulk"].rows, columns, leads, now)
-        report = await Upload(dispatcher, campaign, leads, make_chunker, params, options, config.retry, journal).run()
+        make_chunker = chunker_maker(config, "bulk", dispatcher.endpoints["bulk"].rows, columns, leads, now, clean)
+        suspicions = PhoneSuspicions()
+        if at_hand := _is_at_hand(leads):
+            await _judge(leads, make_chunker, suspicions)
+        else:
+            make_chunker = partial(make_chunker, on_numbers=suspicions.add)
+        upload = Upload(dispatcher, campaign, leads, make_chunker, params, options, config.retry, journal)
+        upload.report.warnings = _tell(suspicions)
+        report = await upload.run()
+        if not at_hand:
+            report.warnings = _tell(suspicions)
         if journal is not None:
             await _finish(report, journal.journal, options, link_policy)
         return report
+
+
+def _is_at_hand(leads: Rows) -> bool:
+    """Whether the input is a file, a frame or a list, which can be read twice and without waiting for anybody."""
+    if isinstance(leads, Iterator | AsyncIterable | str | bytes):
+        return False
+    return isinstance(leads, Sequence) or hasattr(leads, "columns")
+
+
+async def _judge(leads: Rows, make_chunker: ChunkerMaker, suspicions: PhoneSuspicions) -> None:
+    """Read the first rows ahead of the upload; what is wrong with the input itself, the upload will find again."""
+    source = RowSource(leads)
+    chunker = make_chunker(lambda invalid, row: None, on_numbers=suspicions.add)
+    try:
+        while chunker.rows_taken < JUDGED_ROWS and (rows := await source.take(chunker.stride)):
+            chunker.feed(rows)
+    finally:
+        await source.close()
+
+
+def _tell(suspicions: PhoneSuspicions) -> list[str]:
+    """What looks wrong with the phone numbers as a whole, which is logged once."""
+    warnings = suspicions.warnings()
+    for warning in warnings:
+        _log.warning("upload: %s", warning)
+    return warnings
 
 
 async def _finish(

@@ -17,6 +17,7 @@ from ..callbacks.url_tokens import check_base
 from ..config import RetryPolicy
 from ..errors import (
     AuthenticationError,
+    CertificateError,
     ConfigurationError,
     ConnectError,
     InputError,
@@ -31,10 +32,13 @@ from ..protocol.replies import Reply, batch_receipt
 from ..protocol.requests import Params
 from ..rows.batches import Batch, ChunkerMaker
 from ..rows.intake import Rows, RowSource
-from ..rows.rejects import Rejects
+from ..rows.layout import Change
+from ..rows.reasons import count_reason
+from ..rows.rejects import Rejects, is_same_file
 from ..sending.dispatcher import STOPS_THE_UPLOAD, ApiRequest, Dispatcher, check_queue_options
 
 if TYPE_CHECKING:
+    from ..rows.changes import ChangesFile
     from .journaling import UploadJournal
 
 __all__ = ["OnUnknown", "Upload", "UploadOptions"]
@@ -64,6 +68,7 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
     on_progress: Callable[[UploadReport], object] | None = None
     rejects: str | PathLike[str] | None = None
+    changes: str | PathLike[str] | None = None
     journal: str | PathLike[str] | None = None
     callback_url: str | None = None
     callback_timeout: float | None = None
@@ -79,6 +84,8 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"concurrency: expected at least 1, got {self.concurrency}")
         if iscoroutinefunction(self.on_progress):
             raise ConfigurationError("on_progress: expected a plain function, got a coroutine function, never awaited")
+        if self.rejects is not None and self.changes is not None and is_same_file(self.rejects, self.changes):
+            raise ConfigurationError("changes: expected another file than rejects, got the same one")
         check_queue_options(self.queue_priority, None)
         if self.journal is not None and self.callback_url is not None:
             check_base(self.callback_url)
@@ -126,8 +133,14 @@ class Upload:
         self._attempts = _RESENDS if options.on_unknown == "resend" else 1
         self._on_progress = options.on_progress
         self._intake = RowSource(rows)
-        self._chunker = make_chunker(self._note_invalid)
-        self._rejects = None if options.rejects is None else Rejects(options.rejects, rows)
+        self._chunker = make_chunker(self._note_invalid, on_change=self._note_change)
+        self.report.cleaned = self._chunker.cleaned
+        self._changes = None if options.changes is None else _changes_file(options.changes, rows)
+        try:
+            self._rejects = None if options.rejects is None else Rejects(options.rejects, rows)
+        except ConfigurationError:
+            self._end_changes()
+            raise
         self._fresh: deque[Batch] = deque()  # cut, and not yet compared with the journal or written into it
         self._ready: deque[Batch] = deque()
         # A task has no call before its first turn: cancelled until then, it would end without a word of its batch.
@@ -167,6 +180,7 @@ class Upload:
                 watcher.cancel()
             await self._intake.close()
             self._end_rejects()
+            self._end_changes()
         self.report.batches.sort(key=lambda batch: batch.index)
         self.report.waiting_for = None
         self._progress()
@@ -177,8 +191,11 @@ class Upload:
 
     async def _consume(self) -> None:
         """Take all rows, send the batches they fill, and wait for the last answer."""
-        while not self.report.stopped_by and (rows := await self._intake.take()):
-            await self._admit(self._chunker.feed(rows))
+        while not self.report.stopped_by and (rows := await self._intake.take(self._chunker.stride)):
+            batches = self._chunker.feed(rows)
+            if self._changes is not None:
+                self._changes.advance(self._chunker.rows_taken)
+            await self._admit(batches)
         await self._intake.halt()
         await self._admit(self._chunker.feed(self._intake.rest()))
         if isinstance(self._intake.failure, InputError):
@@ -344,7 +361,7 @@ class Upload:
                 # Of other callers; an upload has time.
                 await asyncio.sleep(max(_FULL_QUEUE_PAUSE, self._queue.next_free_in))
             except ConnectError as error:
-                if not await self._sit_out(call, error):
+                if isinstance(error, CertificateError) or not await self._sit_out(call, error):
                     raise
             except OutcomeUnknownError as error:
                 attempts -= 1
@@ -439,25 +456,41 @@ class Upload:
             self._journal.note_invalid(invalid.row)
         if len(self.report.invalid_sample) < _INVALID_SAMPLE:
             self.report.invalid_sample.append(invalid)
+        count_reason(self.report.invalid_reasons, invalid.field, invalid.reason)
         if self._rejects is not None:
             try:
                 self._rejects.add(invalid, row)
             except OSError as error:
                 self._end_rejects(error)
 
-    def _end_rejects(self, failure: OSError | None = None) -> None:
-        """Close the file of rejects. One that cannot be written ends the upload, which would lose track otherwise."""
-        rejects, self._rejects = self._rejects, None
-        if rejects is not None:
+    def _note_change(self, row: int, change: Change) -> None:
+        if self._changes is not None:
             try:
-                rejects.close()
+                self._changes.add(row, change)
+            except OSError as error:
+                self._end_changes(error)
+
+    def _end_rejects(self, failure: OSError | None = None) -> None:
+        rejects, self._rejects = self._rejects, None
+        self._end_file("rejects", rejects, failure)
+
+    def _end_changes(self, failure: OSError | None = None) -> None:
+        changes, self._changes = self._changes, None
+        self._end_file("changes", changes, failure)
+
+    def _end_file(self, option: str, file: Rejects | ChangesFile | None, failure: OSError | None) -> None:
+        """Close a file of rows. One that cannot be written ends the upload, which would lose track otherwise."""
+        if file is not None:
+            try:
+                file.close()
             except OSError as error:
                 failure = failure or error
         if failure is not None:
-            self._refuse(f"rejects: cannot write the file: {failure.strerror}")
+            self._refuse(f"{option}: cannot write the file: {failure.strerror}")
 
     def _progress(self) -> None:
         report = self.report
+        report.rows_repairable = self._chunker.rows_repairable
         report.rows_in_flight = self._chunker.rows_taken - report.rows_read
         report.worst_window = self._queue.worst_window
         report.elapsed = asyncio.get_running_loop().time() - self._started
@@ -471,6 +504,13 @@ class Upload:
                 if not self._abandoned or not isinstance(error, Exception):
                     raise
                 _log.warning("on_progress raised %s after the upload had ended", type(error).__name__)
+
+
+# Imported with the first file of changes: most uploads have none.
+def _changes_file(path: str | PathLike[str], rows: Rows) -> ChangesFile:
+    from ..rows.changes import ChangesFile
+
+    return ChangesFile(path, rows)
 
 
 def _text(error: OzonetelError) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Self
@@ -249,7 +248,7 @@ def test_long_extra_columns_of_others_make_two_batches_and_nobody_fails(service:
             # Each fits on its own; with the header of another one it would be too long.
             leads = [lead(n, extra={name: "x" * 1930}) for n, name in enumerate(names)]
             receipts = await asyncio.gather(*(bench.buffer.add(one) for one in leads))
-        assert Counter(number for one in service.sent for number in one.phones) == Counter(map(phone, range(4)))
+        assert [number for one in service.sent for number in one.phones] == [phone(n) for n in range(4)]
         assert len(service.sent) > 1
         for number, receipt in enumerate(receipts):
             (request,) = [one for one in service.sent if one.ticket == receipt.transaction_id]
@@ -404,6 +403,18 @@ def test_put_returns_when_the_lead_is_taken_and_on_result_tells(service: Service
             service.replies = [status(502, "Bad Gateway")]
             await bench.buffer.put(lead(3))
         assert [(number, type(result)) for number, result in told[3:]] == [(phone(3), OutcomeUnknownError)]
+
+    virtual(main())
+
+
+def test_leads_are_cleaned_and_each_receipt_tells_of_its_own(service: Service) -> None:
+    async def main() -> None:
+        async with Bench(clean=True) as bench:
+            dirty = asyncio.create_task(bench.buffer.add(Lead("98120 00001")))
+            clean = asyncio.create_task(bench.buffer.add(lead(2)))
+            assert (await clean).cleaned == {}
+            assert sum(sum(kinds.values()) for kinds in (await dirty).cleaned.values()) == 1
+        assert [number[-10:] for number in service.sent[0].phones] == ["9812000001", phone(2)]
 
     virtual(main())
 
@@ -609,6 +620,24 @@ def test_closing_sends_what_is_left_and_waits(service: Service) -> None:
             await asyncio.sleep(0)
         assert [task.result().row for task in bench.tasks] == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
         assert [size for _, size in service.times()] == [4, 4, 2]
+
+    virtual(main())
+
+
+def test_closing_turns_away_at_once_who_waits_for_room(service: Service) -> None:
+    async def main() -> None:
+        async with Bench(RateLimit(1), max_rows=2, max_waiting=2) as bench:
+            bench.add(2)
+            await bench.at(0.1)
+            bench.add(12)
+            await bench.at(1.0)
+            closing = asyncio.create_task(bench.buffer.close())
+            await bench.at(1.1)
+            turned_away = [task for task in bench.tasks if task.done() and task.exception() is not None]
+            assert turned_away == bench.tasks[4:]
+            assert {type(task.exception()) for task in turned_away} == {ConfigurationError}
+            await closing
+        assert [one.phones for one in service.sent] == [[phone(0), phone(1)], [phone(2), phone(3)]]
 
     virtual(main())
 

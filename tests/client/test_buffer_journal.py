@@ -30,6 +30,7 @@ from ozonetel_async import (
     OzonetelClient,
     OzonetelError,
     RateLimit,
+    RetryPolicy,
     Timeouts,
 )
 from ozonetel_async.journal.journal import Journal
@@ -259,10 +260,11 @@ async def test_a_lead_that_expired_in_the_journal_is_told_and_gone(
 
 
 async def test_leads_in_the_journal_wait_for_a_service_that_is_away(
-    client: OzonetelClient, sim: Simulator, path: Path, monkeypatch: pytest.MonkeyPatch
+    client: OzonetelClient, connect: Connect, sim: Simulator, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told, again = Told(), Told()
     attempts = 0
+    patient = connect(retry=RetryPolicy(connect_attempts=1, backoff=100.0, max_backoff=100.0))
 
     async def away(*_: object) -> NoReturn:
         nonlocal attempts
@@ -275,9 +277,12 @@ async def test_leads_in_the_journal_wait_for_a_service_that_is_away(
             await buffer.put(Lead(phone(1)))
             await eventually(lambda: attempts > 10)  # single calls end after three
             assert told.results == {}
+        assert told.results == {phone(1): BufferReceipt("kept")}
+        async with patient.buffer("Diwali", journal=path):
             # A kill in the outage must not leave it unknown.
-            await eventually(lambda: states(path) == ["pending"])
-    assert told.results == {phone(1): BufferReceipt("kept")}
+            await eventually(lambda: attempts > 11 and states(path) == ["pending"])
+            attempts = 0
+        assert attempts == 1, "closing ends the pause"
     async with client.buffer("Diwali", journal=path, on_result=again):
         pass
     assert again.outcomes() == {phone(1): "accepted"}

@@ -23,6 +23,7 @@ import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from yarl import URL
 
 from ozonetel_async.callbacks.results import SecretUrl
@@ -37,6 +38,8 @@ from ozonetel_async.downloads.links import (
 )
 from ozonetel_async.errors import CallbackError, ConfigurationError, DownloadError, OzonetelError
 from ozonetel_async.testing import Simulator
+
+from ..conftest import Proxy
 
 SECRET = "5f0c2b7e9a1d"
 QUERY = f"X-Amz-Date=20240711T061529Z&X-Amz-Expires=86400&X-Amz-Security-Token=A%2fb%3D&X-Amz-Signature={SECRET}"
@@ -467,8 +470,10 @@ def chunked(*pieces: bytes, headers: str = "") -> bytes:
     return f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{headers}\r\n".encode() + body + b"0\r\n\r\n"
 
 
-async def download(link: SecretUrl, policy: LinkPolicy = HERE, **options: Any) -> bytes:
-    async with aclosing(fetch(link, policy, **options)) as chunks:
+async def download(
+    link: SecretUrl, policy: LinkPolicy = HERE, tls: ssl.SSLContext | None = None, **options: Any
+) -> bytes:
+    async with aclosing(fetch(link, replace(policy, ssl=tls), **options)) as chunks:
         return b"".join([chunk async for chunk in chunks])
 
 
@@ -703,6 +708,27 @@ def private(port: int) -> LinkPolicy:
 
 def store_link(port: int, host: str = S3_HOST) -> SecretUrl:
     return SecretUrl(f"https://{host}:{port}/1292017_error.csv?{QUERY}")
+
+
+async def test_a_proxy_looks_the_host_up(store: Host, trust: ssl.SSLContext, host: Host) -> None:
+    host.answer = response(b"local")
+    async with Proxy("user:secret", {f"{S3_HOST}:443": store.port}) as proxy:
+        policy = LinkPolicy(proxy=proxy.url.replace("//", "//user:secret@"), ssl=trust, loopback=True)
+        assert "secret" not in repr(policy)
+        link = SecretUrl(f"https://{S3_HOST}/1292017_error.csv?{QUERY}")
+        assert await download(link, policy, trust) == b"PhoneNumber"
+        assert proxy.asked == [f"CONNECT {S3_HOST}:443"]
+        # Not for links to this machine, nor for those that may not be fetched.
+        assert await download(host.link(), policy, trust) == b"local"
+        assert (await failure(SecretUrl(f"https://other.example/x?{QUERY}"), policy)).state == "refused"
+        assert len(proxy.asked) == 1
+        error = await failure(link, replace(policy, proxy=proxy.url), tls=trust)
+    assert (error.state, str(error)) == ("failed", "no file: ClientHttpProxyError")
+
+
+async def test_a_certificate_that_is_not_trusted_is_told(store: Host) -> None:
+    error = await failure(store_link(store.port), private(store.port), resolver=Names(["127.0.0.1"]))
+    assert str(error) == f"the certificate of {S3_HOST} is not trusted: unable to get local issuer certificate"
 
 
 async def test_the_connection_goes_to_the_address_that_was_checked(

@@ -544,8 +544,8 @@ async def test_only_counts_that_add_up_are_believed(
         assert (report.batches_settled, report.batches_overdue) == (2, 1)
         assert report.batches_failed == int(not result.succeeded)
         assert [batch.callback_text for batch in report.batches[1:]] == [None, None]
-        verdict = report.batches[0].callback_text
-        assert verdict == said if verdict is None or said is None else said in verdict
+        text = report.batches[0].callback_text
+        assert text == said if text is None or said is None else said in text
     await journal.close()
 
 

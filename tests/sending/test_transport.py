@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from ozonetel_async import (
+    CertificateError,
     ConfigurationError,
     ConnectError,
     Lead,
@@ -246,7 +247,7 @@ async def test_a_certificate_that_is_not_trusted_ends_the_call_before_anything_i
     authority.issue_cert("127.0.0.1").configure_cert(context)
     async with Simulator(ssl=context) as secure:
         client = connect(base_url=secure.base_url)
-        with pytest.raises(ConnectError, match="Certificate"):
+        with pytest.raises(CertificateError, match="is not trusted: unable to get local issuer certificate"):
             await client.add_lead("Diwali", LEAD)
         assert not secure.log
 

@@ -1,7 +1,7 @@
-"""A made-up file of leads as people hand them over: Excel's CSV, own headers, repeats, and every kind of bad row.
+"""A made-up file of leads such as people have: Excel's CSV, own headers, repeats, and every kind of bad row.
 
 The numbers begin with 12 behind the country code. No subscriber's number in India does, so that a file that is kept
-and uploaded to a real account rings nobody.
+and uploaded to a real account calls nobody.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _REMARK_TEXTS: Final = ("", "", "call after 6 pm", 'said "maybe", ask again', "o
 
 
 class LeadFile(Struct):
-    """What was written, so that the result of uploading it can be foretold.
+    """What was written, against which the result of uploading it is checked.
 
     Attributes:
         rows: rows below the header.

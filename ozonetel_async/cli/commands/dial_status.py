@@ -18,16 +18,22 @@ from ...errors import ConfigurationError, DownloadError
 from ...masking import redact
 from ...models import Lead
 from ...protocol.params import CallStatus, DatedBy, LeadStatus
-from ..arguments import add_link_arguments, add_output_arguments, add_service_arguments
+from ..arguments import (
+    Address,
+    add_link_arguments,
+    add_output_arguments,
+    add_service_arguments,
+    address,
+    seconds,
+)
 from ..connection import connect, link_policy, simulated
-from ..listen import Address, address, listening
+from ..listen import listening
 from ..screen import Exit, OutputError, ResultFile, Screen
-from .simulate import seconds
 
 __all__ = ["EXPORT_KEYS", "add_arguments", "run"]
 
 _ANYWHERE: Final = Address("127.0.0.1", 0)
-_PATIENCE: Final = 600.0
+_CALLBACK_SECONDS: Final = 600.0
 _SIMULATED_LEADS: Final = 3
 
 EXPORT_KEYS: Final[Mapping[str, str]] = {
@@ -54,9 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--callback-url", metavar="URL", help="public URL that leads to --listen")
     parser.add_argument("--listen", type=address, metavar="HOST:PORT", help="where to take the callback in")
     parser.add_argument(
-        "--timeout",
+        "--callback-timeout",
         type=seconds,
-        default=_PATIENCE,
+        default=_CALLBACK_SECONDS,
         metavar="SECONDS",
         help="how long to wait for the callback (default: %(default)g)",
     )
@@ -91,13 +97,13 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
             if simulator is not None:
                 for number in range(_SIMULATED_LEADS):
                     await client.add_lead(args.campaign, Lead(f"+91120000{number:04}", name="Made up"))
-            screen.note(f"taking callbacks in at {local}")
+            screen.note(f"receiving callbacks at {local}")
             result = await _ask(args, client, receiver, args.callback_url or local)
             saved = await _save(result, link_policy(args), out)
     return _show(args, screen, result, saved)
 
 
-class _Saved(Struct, frozen=True):
+class _SavedExport(Struct, frozen=True):
     """What is in the file, if anything, and why not."""
 
     kind: Literal["file", "fields"] | None = None
@@ -112,7 +118,7 @@ async def _ask(
         args.campaign,
         receiver=receiver,
         callback_url=callback_url,
-        timeout=args.timeout,
+        timeout=args.callback_timeout,
         since=args.since,
         until=args.until,
         status=args.status,
@@ -122,21 +128,21 @@ async def _ask(
     )
 
 
-async def _save(result: ExportResult, policy: LinkPolicy, out: ResultFile) -> _Saved:
+async def _save(result: ExportResult, policy: LinkPolicy, out: ResultFile) -> _SavedExport:
     if not result.succeeded:
-        return _Saved(error="the service could not make the export")
+        return _SavedExport(error="the service could not make the export")
     try:
         with out.writing() as file:
             if result.link is None:
-                return _Saved("fields", file.write(json.format(json.encode(dict(result.fields))) + b"\n"))
-            return _Saved("file", await _download(result, policy, file))
+                return _SavedExport("fields", file.write(json.format(json.encode(dict(result.fields))) + b"\n"))
+            return _SavedExport("file", await _download(result, policy, file))
     except DownloadError as failure:
-        return _Saved(error=f"{failure.state}: {failure}")
+        return _SavedExport(error=f"{failure.state}: {failure}")
     except OutputError as failure:
-        return _Saved(error=str(failure))
+        return _SavedExport(error=str(failure))
 
 
-def _show(args: argparse.Namespace, screen: Screen, result: ExportResult, saved: _Saved) -> int:
+def _show(args: argparse.Namespace, screen: Screen, result: ExportResult, saved: _SavedExport) -> int:
     code = Exit.OK if saved.error is None else Exit.NOT_ALL
     if args.out != "-":
         screen.facts(
@@ -145,7 +151,7 @@ def _show(args: argparse.Namespace, screen: Screen, result: ExportResult, saved:
             + ([("written to", f"{args.out}, {saved.size:,} bytes")] if saved.kind else []),
         )
     if saved.error is not None:
-        screen.complain(saved.error)
+        screen.warn(saved.error)
     screen.result(
         {
             "campaign": args.campaign,

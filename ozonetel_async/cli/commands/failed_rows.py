@@ -13,7 +13,7 @@ from ...failed_rows.collect import collect_failed_rows
 from ...journal.counts import counts_of, lists_of, totals_of
 from ...journal.failed_rows import failed_leads
 from ...journal.journal import Journal, JournaledBatch
-from ..arguments import add_link_arguments, add_output_arguments, check_other_files
+from ..arguments import add_link_arguments, add_network_arguments, add_output_arguments, check_other_files
 from ..connection import link_policy
 from ..screen import Exit, Facts, Screen
 
@@ -28,7 +28,7 @@ FAILED_KEYS: Final[Mapping[str, str]] = {
     "journal": "its path",
     "out": "the file written",
     "rows": "failed rows in it",
-    "unmatched": "those among them of which it cannot be told which row of the input they are",
+    "unmatched": "those of them whose row in the input is not known",
     "rows_not_added": "rows that the service did not add, as callbacks say",
     "rows_unreported": "rows in batches whose callback gave no counts that can be believed",
     "batches_failed": "batches whose job failed as a whole, as callbacks say",
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-fetch", action="store_true", help="write what has been fetched before, fetch nothing")
     add_link_arguments(parser)
+    add_network_arguments(parser)
     add_output_arguments(parser)
     parser.set_defaults(simulate=False)
 
@@ -70,13 +71,13 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
                 rows, unmatched = _write(file, args.journal)
     finally:
         await journal.close()
-    found = _Found(entries, rows, unmatched, missing)
-    code = Exit.OK if found.complete else Exit.NOT_ALL
+    summary = _Summary(entries, rows, unmatched, missing)
+    code = Exit.OK if summary.complete else Exit.NOT_ALL
     if args.out != "-":
-        screen.facts(f"Failed rows of {args.journal}", _facts(found, args.out))
-    for text in found.complaints():
-        screen.complain(text)
-    screen.result({"journal": args.journal, "out": args.out, **found.values(), "exit_code": int(code)})
+        screen.facts(f"Failed rows of {args.journal}", _facts(summary, args.out))
+    for text in summary.warnings():
+        screen.warn(text)
+    screen.result({"journal": args.journal, "out": args.out, **summary.values(), "exit_code": int(code)})
     return code
 
 
@@ -95,7 +96,7 @@ def _write(file: BinaryIO, journal: str) -> tuple[int, int]:
             cells = map(lead.lead.get, names)
             writer.writerow((lead.row, lead.reason, lead.how, lead.phone, *cells))
     finally:
-        text.detach()  # writes out what is buffered, and leaves the closing to whoever opened the file
+        text.detach()  # writes out what is buffered, and leaves the file open
     return rows, unmatched
 
 
@@ -105,7 +106,7 @@ def _free_name(name: str, taken: list[str]) -> str:
     return name
 
 
-class _Found:
+class _Summary:
     """What is known of an upload's failed rows, and what is missing.
 
     Args:
@@ -119,8 +120,8 @@ class _Found:
         self.unmatched = unmatched
         self.missing = missing
         settled = [entry for entry in entries if entry.settlement.result is not None]
-        self.verdicts = counts_of(entries)
-        self.totals = totals_of(self.verdicts)
+        self.counts = counts_of(entries)
+        self.totals = totals_of(self.counts)
         self.lists = lists_of(entries)
         self._failed = [entry for entry in settled if (entry.failed_file or "").startswith(("refused", "failed"))]
 
@@ -130,21 +131,21 @@ class _Found:
         known = not (self.missing or self.totals.unreported or self.unmatched or self.rows < self.totals.not_added)
         return known and not _INCOMPLETE & self.lists.keys()
 
-    def complaints(self) -> Iterator[str]:
+    def warnings(self) -> Iterator[str]:
         """What is missing, one line each."""
         if self.missing:
             yield f"{self.missing:,} batches have no callback yet"
-        said = [verdict for verdict in self.verdicts if verdict.text is not None]
-        for verdict in said[:_SHOWN]:
-            yield f"rows {verdict.first_row} to {verdict.last_row}: the callback said: {verdict.text}"
-        if len(said) > _SHOWN:
-            yield f"{len(said) - _SHOWN:,} more callbacks like these; status --json tells all of them"
+        with_text = [batch for batch in self.counts if batch.text is not None]
+        for batch in with_text[:_SHOWN]:
+            yield f"rows {batch.first_row} to {batch.last_row}: the callback said: {batch.text}"
+        if len(with_text) > _SHOWN:
+            yield f"{len(with_text) - _SHOWN:,} more callbacks like these; status --json lists all of them"
         if self.lists["expired"]:
             yield f"{self.lists['expired']:,} lists were not fetched within the 24 hours for which their links work"
         for entry in self._failed[:_SHOWN]:
             yield f"rows {entry.first_row} to {entry.last_row}: list {entry.failed_file}"
         if len(self._failed) > _SHOWN:
-            yield f"{len(self._failed) - _SHOWN:,} more lists could not be fetched; --json tells all of them"
+            yield f"{len(self._failed) - _SHOWN:,} more lists could not be fetched; --json lists all of them"
 
     def values(self) -> dict[str, object]:
         """All of it as plain values."""
@@ -163,10 +164,10 @@ class _Found:
         }
 
 
-def _facts(found: _Found, out: str) -> Facts:
+def _facts(summary: _Summary, out: str) -> Facts:
     return [
         ("written to", out),
-        ("failed rows", f"{found.rows:,} of {found.totals.not_added:,} that were not added, as callbacks say"),
-        ("without a row of the input", f"{found.unmatched:,}"),
-        ("their lists", ", ".join(f"{count:,} {state}" for state, count in found.lists.items()) or "none"),
+        ("failed rows", f"{summary.rows:,} of {summary.totals.not_added:,} that were not added, as callbacks say"),
+        ("without a row of the input", f"{summary.unmatched:,}"),
+        ("their lists", ", ".join(f"{count:,} {state}" for state, count in summary.lists.items()) or "none"),
     ]

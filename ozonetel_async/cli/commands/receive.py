@@ -1,4 +1,4 @@
-"""``ozonetel receive``: take the callbacks of many uploads in, in a process of its own, until Ctrl-C."""
+"""``ozonetel receive``: receive the callbacks of many uploads, in a process of its own, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Final
 from ...callbacks.receiver import CallbackReceiver
 from ...config import DEFAULT_TIMEZONE
 from ...journal.folder import JournalFolder
-from ..arguments import add_output_arguments
-from ..listen import address, listening
+from ..arguments import add_output_arguments, address
+from ..listen import MOST_CONNECTIONS, listening
 from ..screen import Exit, Screen
 from ..signals import stop_on_signals
 
@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=address,
         required=True,
         metavar="HOST:PORT",
-        help="plain HTTP: put the web server that has your certificate in front; uploads are given its --callback-url",
+        help="plain HTTP: put the web server that has your certificate in front; uploads are given its --callback-url. "
+        f"At most {MOST_CONNECTIONS} connections; one more closes the oldest",
     )
     parser.add_argument(
         "--journals", required=True, metavar="FOLDER", help="where the uploads keep their *.journal files"
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser)
 
 
-class _Told(logging.Handler):
+class _LogOnScreen(logging.Handler):
     """Shows what the receiver logs: which callbacks it refused, and which it could not store."""
 
     def __init__(self, screen: Screen) -> None:
@@ -49,22 +50,22 @@ class _Told(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one line."""
-        self._screen.complain(record.getMessage())
+        self._screen.warn(record.getMessage())
 
 
 async def run(args: argparse.Namespace, screen: Screen) -> int:
     """Serve until stopped; the exit code."""
     seen = Counter[int]()
-    log, told = logging.getLogger("ozonetel_async"), _Told(screen)
-    log.addHandler(told)
+    log, handler = logging.getLogger("ozonetel_async"), _LogOnScreen(screen)
+    log.addHandler(handler)
     try:
         receiver = CallbackReceiver(JournalFolder(args.journals), timezone=args.timezone)
         with stop_on_signals(lambda: None) as stop:
             async with listening(args.listen, receiver, seen) as local:
-                screen.note(f"taking callbacks in at {local} for the journals in {args.journals}; Ctrl-C ends it")
+                screen.note(f"receiving callbacks at {local} for the journals in {args.journals}; Ctrl-C ends it")
                 await stop.wait()
     finally:
-        log.removeHandler(told)
+        log.removeHandler(handler)
     stored = seen.pop(200, 0)
     screen.say(f"{stored:,} callbacks stored, {sum(seen.values()):,} requests turned away")
     turned_away = {str(status): count for status, count in sorted(seen.items())}

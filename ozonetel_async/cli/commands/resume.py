@@ -8,14 +8,14 @@ from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from ...config import DEFAULT_BASE_URL
+from ...config import DEFAULT_BASE_URL, Cleaning
 from ...errors import ConfigurationError, JournalError
 from ...journal.journal import Header, Journal
 from ...protocol.params import Action
 from ...rows.csv_file import CsvRows, reopen
 from ..arguments import add_output_arguments, add_service_arguments
 from ..screen import Screen
-from .upload_job import UploadJob, add_job_arguments, perform, resume_command
+from .upload import UploadJob, add_job_arguments, perform, resume_command
 
 __all__ = ["add_arguments", "run"]
 
@@ -26,7 +26,7 @@ _ACTIONS: Final[dict[str, Action]] = {"start": "start", "stop": "stop"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``ozonetel resume``."""
-    parser.add_argument("journal", help="of an upload from a file; it tells campaign, file, columns and options")
+    parser.add_argument("journal", help="of an upload from a file; it holds campaign, file, columns and options")
     parser.add_argument("--file", help="the input file, when it has moved; its rows must be the same")
     parser.add_argument(
         "--check-duplicate",
@@ -61,6 +61,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         journal=args.journal,
         callback_url=args.callback_url or _callback_url(args, params),
         resume=resume,
+        clean=Cleaning.from_policy(header.cleaning) if header.cleaning else None,
         port=_port(host) if args.simulate else 0,
     )
     return await perform(job, args, screen)
@@ -105,7 +106,7 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _port(host: str) -> int:
-    """The port of the simulator that the upload began with: accounts are told apart by their host."""
+    """The port of the simulator that the upload began with, since an account's host is part of the journal."""
     if not _is_this_machine(host):
         raise ConfigurationError("--simulate: the journal is of an upload to the service itself, not to a simulator")
     return urlsplit(host).port or 0

@@ -25,7 +25,7 @@ from ..signals import stop_on_signals
 __all__ = ["SCHEDULE_KEYS", "TakenRows", "add_arguments", "run"]
 
 _INTERRUPTED: Final = "interrupted"
-_STOPPING: Final = "interrupted: finishing the rows that were taken; once more to leave them"
+_STOPPING: Final = "interrupted: waiting for the rows that were read; once more to end now"
 _NOT_SENT: Final = "not sent"
 _SHOWN: Final = 5
 _REFRESH: Final = 0.2
@@ -95,7 +95,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     _show(screen, args, taken.report(), complete=unwritten is not None)
     problems = [problem for problem in (taken.error, unwritten) if problem is not None]
     for problem in problems:
-        screen.complain(problem)
+        screen.warn(problem)
     code = _code(taken, unwritten)
     values = _values(args.campaign, taken.report())
     screen.result({**values, "error": "; ".join(problems) or None, "exit_code": int(code)})
@@ -105,7 +105,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
 async def _schedule(args: argparse.Namespace, screen: Screen, rows: CsvRows) -> TakenRows:
     """Schedule the rows; what was taken, with the results that came."""
     async with simulated(args, args.campaign, rows.columns) as simulator, connect(args, simulator) as client:
-        with stop_on_signals(lambda: screen.complain(_STOPPING)) as stop:
+        with stop_on_signals(lambda: screen.warn(_STOPPING)) as stop:
             taken = TakenRows(rows, stop.is_set)
             async with _shown(screen, taken, client, count_rows(args.file)):
                 try:
@@ -119,7 +119,7 @@ async def _schedule(args: argparse.Namespace, screen: Screen, rows: CsvRows) -> 
                     check_input(report.stopped_by, sent=bool(taken.count))
                     taken.error = taken.error or report.stopped_by
                 except asyncio.CancelledError:
-                    # The second signal ends the work; what has been answered by then is told all the same.
+                    # The second signal ends the work; what was answered by then is in the report.
                     taken.error = _INTERRUPTED
                 except OzonetelError as error:
                     if all(result.outcome == "invalid" for result in taken.results):
@@ -132,7 +132,7 @@ def _code(taken: TakenRows, unwritten: str | None) -> Exit:
     if taken.error is not None:
         return Exit.INTERRUPTED if taken.error == _INTERRUPTED else Exit.STOPPED
     accepted = all(result.outcome == "accepted" for result in taken.results)
-    return Exit.OK if accepted and unwritten is None else Exit.NOT_ALL
+    return Exit.OK if taken.results and accepted and unwritten is None else Exit.NOT_ALL
 
 
 def _save(out: ResultFile, report: ScheduleReport) -> str | None:
@@ -152,7 +152,7 @@ def _write(file: BinaryIO, report: ScheduleReport) -> None:
         writer.writerow(("row", "outcome", "message"))
         writer.writerows((result.row, result.outcome, result.message) for result in report.results)
     finally:
-        text.detach()  # writes out what is buffered, and leaves the closing to whoever opened the file
+        text.detach()  # writes out what is buffered, and leaves the file open
 
 
 def _show(screen: Screen, args: argparse.Namespace, report: ScheduleReport, *, complete: bool) -> None:

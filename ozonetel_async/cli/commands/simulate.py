@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import re
+import contextlib
 from typing import TYPE_CHECKING, Final
 
+from ..arguments import latency, port, seconds
 from ..connection import start
 from ..screen import Exit, Screen
 
 if TYPE_CHECKING:
-    pass
+    from ...testing import Simulator
 
-__all__ = ["add_arguments", "latency", "run", "seconds"]
+__all__ = ["add_arguments", "run"]
 
 _WINDOW_KINDS: Final = ("sliding", "calendar", "first_request", "token_bucket")
+_LOOK_EVERY: Final = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``ozonetel simulate``."""
-    parser.add_argument("--port", type=_port, default=8080, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--port", type=port, default=8080, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--window", type=seconds, default=60.0, metavar="SECONDS", help="length of the rate windows (default: 60)"
@@ -41,35 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--auth", choices=("basic", "token"), default="basic", help="what the account accepts")
     parser.add_argument("--seed", type=int, default=0, help="of the random latency (default: 0)")
-
-
-def _port(text: str) -> int:
-    if not re.fullmatch(r"\d{1,5}", text) or int(text) > 65535:
-        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
-    return int(text)
-
-
-def seconds(text: str) -> float:
-    """A positive number of seconds."""
-    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?|\.\d{1,6}", text) or float(text) == 0:
-        raise argparse.ArgumentTypeError("must be a number of seconds above 0, such as 2 or 0.5")
-    return float(text)
-
-
-def latency(text: str) -> tuple[float, float]:
-    """``"0.05"`` or ``"0.02,0.08"`` as least and most seconds."""
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?)(?:,(\d{1,6}(?:\.\d{1,6})?))?", text)
-    if found is None:
-        raise argparse.ArgumentTypeError("must be seconds, such as 0.05, or least and most seconds, such as 0.02,0.08")
-    least, most = float(found.group(1)), float(found.group(2) or found.group(1))
-    if least > most:
-        raise argparse.ArgumentTypeError("least must not be above most")
-    return least, most
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not show what it takes in, only the total")
 
 
 async def run(args: argparse.Namespace, screen: Screen) -> int:
     """Serve until cancelled; the exit code."""
-    from ...testing import Simulator, serve
+    from ...testing import Simulator
 
     simulator = Simulator(
         host=args.host,
@@ -85,6 +64,22 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         name, _, columns = campaign.partition(":")
         simulator.campaign(name, columns=[column for column in columns.split(",") if column])
     await start(simulator)
+    figures: dict[str, str] = {}
+    try:
+        _show_account(simulator, screen)
+        with contextlib.suppress(asyncio.CancelledError):
+            while True:
+                _show_changes(simulator, figures, screen)
+                await asyncio.sleep(_LOOK_EVERY)
+    finally:
+        await simulator.close()
+    _show_changes(simulator, figures, screen)
+    stored = [(f"campaign {name}", f"{campaign.stored:,} leads") for name, campaign in simulator.campaigns.items()]
+    screen.facts("Total", [*sorted(figures.items()), *stored])
+    return Exit.OK
+
+
+def _show_account(simulator: Simulator, screen: Screen) -> None:
     screen.say(f"simulator at {simulator.base_url}, campaigns: {', '.join(simulator.campaigns)}; Ctrl-C ends it")
     screen.say()
     for name, value in (
@@ -94,9 +89,16 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         ("USERNAME", simulator.username),
     ):
         screen.say(f"export OZONETEL_{name}={value}")
-    try:
-        await serve(simulator)
-    except asyncio.CancelledError:
-        screen.say()
-        screen.say(repr(simulator))
-    return Exit.OK
+
+
+def _show_changes(simulator: Simulator, figures: dict[str, str], screen: Screen) -> None:
+    """Bring the figures of each endpoint up to date, and show those that have changed."""
+    for endpoint in sorted({*figures, *(request.endpoint for request in simulator.log)}):
+        rows, refused = simulator.rows_applied(endpoint), simulator.refusals(endpoint)
+        parts = [f"{simulator.arrivals(endpoint):,} requests"]
+        parts += [f"{rows:,} rows taken in"] if rows else []
+        parts += [f"{refused:,} refused for the rate"] if refused else []
+        text = ", ".join(parts)
+        if figures.get(endpoint) != text:
+            figures[endpoint] = text
+            screen.note(f"{endpoint}: {text}")

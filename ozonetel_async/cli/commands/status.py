@@ -1,11 +1,11 @@
-"""``ozonetel status``: what a journal knows, also while another process uploads."""
+"""``ozonetel status``: what a journal says of its upload, also while another process uploads."""
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from msgspec import Struct, to_builtins
@@ -32,21 +32,21 @@ STATUS_KEYS: Final[Mapping[str, str]] = {
     "campaign": "the campaign",
     "account": "user name and host",
     "file": "the input file, or null",
-    "began": "ISO time",
-    "changed": "ISO time of the last change of a batch, or null",
+    "began": "ISO time in the platform's zone",
+    "changed": "ISO time of the last change of a batch in the same zone, or null",
     "rows": "rows by the state of their batch, and invalid ones",
     "rows_taken": "rows of the input accounted for so far",
     "rows_in_file": "rows in the file, by its line ends; null when it is not there",
     "batches": "batches by state: pending, sent, accepted, refused, unknown",
-    "rows_in_doubt": "rows in batches sent or unknown",
-    "in_doubt": "batches sent or unknown: index, first_row, last_row, rows, state, error",
+    "rows_unanswered": "rows in batches sent or unknown",
+    "unanswered": "batches sent or unknown: index, first_row, last_row, rows, state, error",
     "callbacks": "batches settled, waiting, overdue (no longer waited for)",
     "rows_added": "added by the service, as callbacks say",
     "rows_not_added": "not added by the service, as callbacks say",
     "rows_unreported": "in batches whose callback gave no counts that can be believed",
     "batches_failed": "batches whose job failed as a whole, as callbacks say",
-    "verdicts": "what callbacks said of failed jobs, or beside counts not to be believed: index, first_row, last_row, "
-    "rows_unreported, text",
+    "callback_texts": "what callbacks said of failed jobs, or beside counts not to be believed: index, first_row, "
+    "last_row, rows_unreported, text",
     "lists": "settled batches by what became of their list of failed rows: done, none, open, expired, refused, failed",
     "failed_rows": "failed rows that have been fetched",
 }
@@ -58,8 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser, progress=False)
 
 
-class _Doubt(Struct, frozen=True):
-    """A batch of which nobody can tell, for now, whether it was applied."""
+class _UnansweredBatch(Struct, frozen=True):
+    """A batch that was sent and has no answer, or none to be trusted."""
 
     index: int
     first_row: int
@@ -69,7 +69,7 @@ class _Doubt(Struct, frozen=True):
     error: str | None
 
 
-class _Said(Struct, frozen=True):
+class _CallbackText(Struct, frozen=True):
     """What the callback of a failed job said, or one whose counts cannot be believed."""
 
     index: int
@@ -92,14 +92,14 @@ class _Status(Struct, frozen=True, kw_only=True):
     rows_taken: int
     rows_in_file: int | None
     batches: dict[str, int]
-    rows_in_doubt: int
-    in_doubt: list[_Doubt]
+    rows_unanswered: int
+    unanswered: list[_UnansweredBatch]
     callbacks: dict[str, int]
     rows_added: int
     rows_not_added: int
     rows_unreported: int
     batches_failed: int
-    verdicts: list[_Said]
+    callback_texts: list[_CallbackText]
     lists: dict[str, int]
     failed_rows: int
 
@@ -112,12 +112,12 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     finally:
         await journal.close()
     screen.facts(f"Journal {args.journal}", _facts(status))
-    for doubt in status.in_doubt[:_SHOWN]:
-        error = f": {doubt.error}" if doubt.error else ""
-        screen.say(f"rows {doubt.first_row} to {doubt.last_row}: {doubt.state}{error}")
-    if len(status.in_doubt) > _SHOWN:
-        screen.say(f"{len(status.in_doubt) - _SHOWN:,} more batches without an answer; --json lists all of them")
-    show_callback_texts(screen, [(said.first_row, said.last_row, said.text) for said in status.verdicts])
+    for batch in status.unanswered[:_SHOWN]:
+        error = f": {batch.error}" if batch.error else ""
+        screen.say(f"rows {batch.first_row} to {batch.last_row}: {batch.state}{error}")
+    if len(status.unanswered) > _SHOWN:
+        screen.say(f"{len(status.unanswered) - _SHOWN:,} more batches without an answer; --json lists all of them")
+    show_callback_texts(screen, [(batch.first_row, batch.last_row, batch.text) for batch in status.callback_texts])
     screen.result({**to_builtins(status), "exit_code": int(Exit.OK)})
     return Exit.OK
 
@@ -125,8 +125,9 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
 async def _read(journal: Journal, path: str) -> _Status:
     header, entries, unsettled = await journal.header(), await journal.batches(), await journal.unsettled()
     changed, failed_rows = await journal.changed(), await journal.failed_rows()
-    verdicts = counts_of(entries)
-    totals = totals_of(verdicts)
+    counts = counts_of(entries)
+    totals = totals_of(counts)
+    began = datetime.fromisoformat(header.checked_at)
     overdue = sum(entry.settlement.lost for entry in entries)
     file = None if header.source is None else header.source.get("path")
     return _Status(
@@ -134,23 +135,25 @@ async def _read(journal: Journal, path: str) -> _Status:
         campaign=header.campaign,
         account=header.account,
         file=file,
-        began=header.checked_at,
-        changed=None if changed is None else datetime.fromtimestamp(changed, UTC).isoformat(),
+        began=began.isoformat(timespec="seconds"),
+        changed=None
+        if changed is None
+        else datetime.fromtimestamp(changed, began.tzinfo).isoformat(timespec="seconds"),
         rows=_rows_by_state(entries),
         rows_taken=sum(entry.read for entry in entries),
         rows_in_file=None if file is None else count_rows(file),
         batches=_batches_by_state(entries),
-        rows_in_doubt=sum(entry.rows for entry in entries if entry.state in ("sent", "unknown")),
-        in_doubt=[_doubt(entry) for entry in entries if entry.state in ("sent", "unknown")],
-        callbacks={"settled": len(verdicts), "waiting": max(0, unsettled - overdue), "overdue": overdue},
+        rows_unanswered=sum(entry.rows for entry in entries if entry.state in ("sent", "unknown")),
+        unanswered=[_unanswered(entry) for entry in entries if entry.state in ("sent", "unknown")],
+        callbacks={"settled": len(counts), "waiting": max(0, unsettled - overdue), "overdue": overdue},
         rows_added=totals.added,
         rows_not_added=totals.not_added,
         rows_unreported=totals.unreported,
         batches_failed=totals.failed,
-        verdicts=[
-            _Said(verdict.index, verdict.first_row, verdict.last_row, verdict.unreported, verdict.text)
-            for verdict in verdicts
-            if verdict.text is not None
+        callback_texts=[
+            _CallbackText(batch.index, batch.first_row, batch.last_row, batch.unreported, batch.text)
+            for batch in counts
+            if batch.text is not None
         ],
         lists=dict(lists_of(entries)),
         failed_rows=failed_rows,
@@ -170,8 +173,8 @@ def _rows_by_state(entries: list[JournaledBatch]) -> dict[str, int]:
     return rows
 
 
-def _doubt(entry: JournaledBatch) -> _Doubt:
-    return _Doubt(entry.index, entry.first_row, entry.last_row, entry.rows, entry.state, entry.error)
+def _unanswered(entry: JournaledBatch) -> _UnansweredBatch:
+    return _UnansweredBatch(entry.index, entry.first_row, entry.last_row, entry.rows, entry.state, entry.error)
 
 
 def _facts(status: _Status) -> Facts:
@@ -180,8 +183,8 @@ def _facts(status: _Status) -> Facts:
         ("campaign", status.campaign),
         ("account", status.account),
         ("file", status.file or "none; the rows came from a program"),
-        ("began", status.began),
-        ("last change", status.changed or "none yet"),
+        ("began", status.began.replace("T", " ")),
+        ("last change", (status.changed or "none yet").replace("T", " ")),
         ("rows taken", f"{status.rows_taken:,}{extent}"),
         *(
             (state, f"{status.rows[state]:,} rows in {count:,} batches ({_MEANING[state]})")
