@@ -198,9 +198,9 @@ class LeadBuffer:
         self._dispatcher.bind()
         if self._opened:
             raise ConfigurationError("a buffer can be entered once; make another one with client.buffer()")
-        self._opened = True
         if self._options.journal is not None:
             await self._open_journal(self._options.journal)
+        self._opened = True
         return self
 
     async def __aexit__(
