@@ -56,7 +56,9 @@ if TYPE_CHECKING:
         UploadReport,
     )
     from .rows.csv_file import read_csv
-    from .sending.shared import SharedStore, StoreFigures
+    from .rows.excel import read_excel
+    from .rows.rejects import Rejects
+    from .sending.shared.store import SharedStore, StoreFigures
     from .upload.check import CheckReport, InvalidRows, check_leads
 
 __version__ = "0.1.0"
@@ -112,7 +114,9 @@ _HOMES = {
         "UploadReport",
     ),
     "rows.csv_file": ("read_csv",),
-    "sending.shared": ("SharedStore", "StoreFigures"),
+    "rows.excel": ("read_excel",),
+    "rows.rejects": ("Rejects",),
+    "sending.shared.store": ("SharedStore", "StoreFigures"),
     "upload.check": ("CheckReport", "InvalidRows", "check_leads"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -162,6 +166,7 @@ __all__ = [
     "RateLimit",
     "RateLimitedError",
     "RedisShared",
+    "Rejects",
     "RequestRejectedError",
     "RetryPolicy",
     "ScheduleReport",
@@ -175,6 +180,7 @@ __all__ = [
     "collect_failed_rows",
     "failed_leads",
     "read_csv",
+    "read_excel",
 ]
 
 # Hidden from type checkers, to which a module with `__getattr__` has every name, misspelt ones too.

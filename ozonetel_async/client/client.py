@@ -45,9 +45,10 @@ from ..protocol.replies import Reply, batch_receipt, export_receipt, lead_receip
 from ..protocol.requests import Params
 from ..rows.batches import Chunker, ChunkerMaker, OnInvalid, chunker_maker, raise_invalid
 from ..rows.columns import Layout
-from ..rows.intake import Rows, RowSource
+from ..rows.intake import Rows, RowSource, prepared
+from ..rows.rejects import Rejects
 from ..sending.dispatcher import ApiRequest, Dispatcher, check_queue_options
-from ..sending.shared import SharedStore, StoreFigures
+from ..sending.shared.store import SharedStore, StoreFigures
 from ..sending.transport import Transport
 from ..upload.upload import OnUnknown, UploadOptions
 from .buffer import BufferOptions, LeadBuffer, OnBufferResult
@@ -269,7 +270,8 @@ class OzonetelClient:
             action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
         )
         check_campaign(campaign)
-        rows = await _take_at_most(leads, self._dispatcher.endpoints["bulk"].rows)
+        leads = prepared(leads, columns)
+        rows = await _take_at_most(leads, self._dispatcher.endpoints["bulk"].rows, named=columns is None)
         chunker = self._chunker("bulk", columns, leads, clean)(raise_invalid)
         (batch,) = chunker.feed(rows) or chunker.flush()
         reply = await self._request("bulk", params, campaign, queue_priority, max_wait, batch.payload)
@@ -358,7 +360,7 @@ class OzonetelClient:
         callback_timeout: float | None = None,
         on_progress: Callable[[UploadReport], object] | None = None,
         on_unknown: OnUnknown = "hold",
-        rejects: str | PathLike[str] | None = None,
+        rejects: str | PathLike[str] | Rejects | None = None,
         clean: Cleaning | bool | None = None,
         changes: str | PathLike[str] | None = None,
         stop: asyncio.Event | None = None,
@@ -392,7 +394,8 @@ class OzonetelClient:
                 are waited for no longer.
             on_unknown: ``"hold"`` reports batches without a trustworthy answer and leaves them alone. ``"resend"``
                 sends them again, and needs ``check_duplicate=True`` so that nobody is added twice.
-            rejects: path of a CSV that receives every invalid row with its number and reason.
+            rejects: a CSV that receives every invalid row with its own columns, its number and line, and what is wrong
+                with it: its path, or ``Rejects(path, …)`` with more options. Mended, it can be uploaded as it is.
             clean: what may be repaired in cells, counted in ``report.cleaned``; None takes the client's setting, False
                 repairs nothing. A journal belongs to one setting.
             changes: path of a CSV that receives every repaired cell: its row, line in the file, column, the kind of
@@ -421,6 +424,7 @@ class OzonetelClient:
             stop=stop,
         )
         options.check(check_duplicate=bool(check_duplicate))
+        leads = prepared(leads, columns)
         # Imported here: the journal and what reads callbacks are half of the library, and a web app that adds single
         # leads would pay for them at every start.
         from ..upload.run import run_upload
@@ -465,6 +469,7 @@ class OzonetelClient:
             off.
         """
         params = schedule_params(check_duplicate)
+        leads = prepared(leads, columns)
         chunker = self._chunker("schedule", columns, leads, clean)
         return await schedule_rows(
             self._dispatcher,
@@ -604,9 +609,9 @@ def _link_policy(given: LinkPolicy | None, proxy: str | None, ssl: SSLContext | 
     return replace(policy, proxy=policy.proxy or proxy, ssl=policy.ssl or ssl)
 
 
-async def _take_at_most(leads: Rows, limit: int) -> list[Row]:
+async def _take_at_most(leads: Rows, limit: int, *, named: bool) -> list[Row]:
     """All rows of a small input; an endless one is left after one row too many."""
-    intake = RowSource(leads)
+    intake = RowSource(leads, named=named)
     rows: list[Row] = []
     try:
         while len(rows) <= limit and (taken := await intake.take()):

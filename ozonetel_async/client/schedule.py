@@ -68,7 +68,7 @@ class _Schedule:
 
     async def run(self, rows: Rows, make_chunker: ChunkerMaker) -> ScheduleReport:
         chunker = make_chunker(self._note_invalid)
-        intake = RowSource(rows)
+        intake = RowSource(rows, named=chunker.columns is None)
         failure: Exception | None = None
         try:
             async with asyncio.TaskGroup() as tasks:

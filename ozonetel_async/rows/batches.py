@@ -33,8 +33,8 @@ from .layout import (
     Columns,
     FixedColumns,
     LeadColumns,
+    Problem,
     Problems,
-    RaggedRow,
     RowRules,
     is_sequence,
 )
@@ -46,7 +46,6 @@ __all__ = [
     "OnChange",
     "OnInvalid",
     "OnNumbers",
-    "RaggedRow",
     "check_options",
     "chunker_maker",
     "raise_invalid",
@@ -281,10 +280,10 @@ class Chunker:
                 try:
                     check_options(names := list(row), 1, self._rules.layout, self._rules.dialect)
                 except ConfigurationError as error:
-                    useless[offset] = ("row", error.message)
+                    useless[offset] = Problem("row", error.message)
                     continue
                 except Exception as error:
-                    useless[offset] = ("row", unreadable(error))
+                    useless[offset] = Problem("row", unreadable(error))
                     continue
                 self._fix_columns(tuple(names), positional=False)
                 return useless
@@ -292,7 +291,7 @@ class Chunker:
                 raise ConfigurationError(
                     "rows that are sequences need columns=(...): the service's column names in the order of the cells"
                 )
-            useless[offset] = ("row", NOT_A_ROW.format(shape(row)))
+            useless[offset] = Problem("row", NOT_A_ROW.format(shape(row)))
         return useless
 
     def _report(self, first: int, block: list[Row], problems: Problems) -> None:
@@ -361,7 +360,7 @@ def _checked_singly(frame: ColumnFit, block: list[Row]) -> _Checked:
         try:
             columns, good, bad, repaired = _checked_together(frame, [row])
         except Exception as error:
-            problems[offset] = ("row", unreadable(error))
+            problems[offset] = Problem("row", unreadable(error))
         else:
             if good:
                 fitted.append(columns)

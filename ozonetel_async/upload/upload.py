@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from inspect import iscoroutinefunction
 from math import inf
 from os import PathLike
@@ -34,7 +35,7 @@ from ..rows.batches import Batch, ChunkerMaker
 from ..rows.intake import Rows, RowSource
 from ..rows.layout import Change
 from ..rows.reasons import count_reason
-from ..rows.rejects import Rejects, is_same_file
+from ..rows.rejects import Rejects, RejectsFile, is_same_file
 from ..sending.dispatcher import STOPS_THE_UPLOAD, ApiRequest, Dispatcher, check_queue_options
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
     queue_priority: int = -1
     concurrency: int | None = None
     on_progress: Callable[[UploadReport], object] | None = None
-    rejects: str | PathLike[str] | None = None
+    rejects: str | PathLike[str] | Rejects | None = None
     changes: str | PathLike[str] | None = None
     journal: str | PathLike[str] | None = None
     callback_url: str | None = None
@@ -84,7 +85,8 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"concurrency: expected at least 1, got {self.concurrency}")
         if iscoroutinefunction(self.on_progress):
             raise ConfigurationError("on_progress: expected a plain function, got a coroutine function, never awaited")
-        if self.rejects is not None and self.changes is not None and is_same_file(self.rejects, self.changes):
+        rejects = self.rejects.path if isinstance(self.rejects, Rejects) else self.rejects
+        if rejects is not None and self.changes is not None and is_same_file(rejects, self.changes):
             raise ConfigurationError("changes: expected another file than rejects, got the same one")
         check_queue_options(self.queue_priority, None)
         if self.journal is not None and self.callback_url is not None:
@@ -132,12 +134,13 @@ class Upload:
         self._priority = options.queue_priority
         self._attempts = _RESENDS if options.on_unknown == "resend" else 1
         self._on_progress = options.on_progress
-        self._intake = RowSource(rows)
         self._chunker = make_chunker(self._note_invalid, on_change=self._note_change)
+        self._intake = RowSource(rows, named=self._chunker.columns is None)
         self.report.cleaned = self._chunker.cleaned
         self._changes = None if options.changes is None else _changes_file(options.changes, rows)
         try:
-            self._rejects = None if options.rejects is None else Rejects(options.rejects, rows)
+            columns = self._chunker.columns
+            self._rejects = None if options.rejects is None else RejectsFile(options.rejects, rows, columns)
         except ConfigurationError:
             self._end_changes()
             raise
@@ -438,6 +441,8 @@ class Upload:
         report.batches.append(
             BatchResult(batch.index, batch.first_row, batch.last_row, batch.rows, outcome, transaction_id, error)
         )
+        if self._rejects is not None and outcome in ("refused", "not_sent"):
+            self._note_unsent(batch, error or outcome)
         counter = f"rows_{outcome}"
         setattr(report, counter, getattr(report, counter) + batch.rows)
         self._count(batch.read, batch.invalid)
@@ -463,6 +468,13 @@ class Upload:
             except OSError as error:
                 self._end_rejects(error)
 
+    def _note_unsent(self, batch: Batch, reason: str) -> None:
+        if self._rejects is not None:
+            try:
+                self._rejects.add_batch(batch, reason)
+            except OSError as error:
+                self._end_rejects(error)
+
     def _note_change(self, row: int, change: Change) -> None:
         if self._changes is not None:
             try:
@@ -472,19 +484,20 @@ class Upload:
 
     def _end_rejects(self, failure: OSError | None = None) -> None:
         rejects, self._rejects = self._rejects, None
-        self._end_file("rejects", rejects, failure)
+        if rejects is not None:
+            self._end_file("rejects", partial(rejects.close, self._chunker.rows_taken, self.report.stopped_by), failure)
 
     def _end_changes(self, failure: OSError | None = None) -> None:
         changes, self._changes = self._changes, None
-        self._end_file("changes", changes, failure)
+        if changes is not None:
+            self._end_file("changes", changes.close, failure)
 
-    def _end_file(self, option: str, file: Rejects | ChangesFile | None, failure: OSError | None) -> None:
+    def _end_file(self, option: str, close: Callable[[], None], failure: OSError | None) -> None:
         """Close a file of rows. One that cannot be written ends the upload, which would lose track otherwise."""
-        if file is not None:
-            try:
-                file.close()
-            except OSError as error:
-                failure = failure or error
+        try:
+            close()
+        except OSError as error:
+            failure = failure or error
         if failure is not None:
             self._refuse(f"{option}: cannot write the file: {failure.strerror}")
 

@@ -175,9 +175,10 @@ async def test_invalid_rows_are_counted_sampled_and_written(
     assert [invalid.row for invalid in report.invalid_sample] == sorted(index + 1 for index in bad)[:20]
     with path.open(encoding="utf-8", newline="") as file:
         written = list(csv.DictReader(file))
-    assert {int(row["row"]): row["input"] for row in written} == {index + 1: phone for index, phone in bad.items()}
-    assert {row["field"] for row in written} == {"PhoneNumber"}
-    assert all(row["reason"] for row in written)
+    told = {int(row["rejected_row"]): row["PhoneNumber"] for row in written}
+    assert told == {index + 1: phone for index, phone in bad.items()}
+    assert {row["rejected_column"] for row in written} == {"PhoneNumber"}
+    assert all(row["rejected_reason"] for row in written)
     good = [row["PhoneNumber"] for index, row in enumerate(given) if index not in bad]
     assert [lead.phone for lead in sim.campaigns["Diwali"].leads] == good
 
@@ -208,7 +209,7 @@ async def test_no_invalid_row_is_too_odd_for_the_rejects(
     assert (report.rows_accepted, report.rows_invalid, report.stopped_by) == (3, 1, None)
     with path.open(encoding="utf-8", newline="") as file:
         (line,) = csv.DictReader(file)
-    assert (line["row"], line["input"]) == ("3", written)
+    assert (line["rejected_row"], line["PhoneNumber"]) == ("3", written)
 
 
 async def test_only_invalid_rows_send_nothing(sim: Simulator, client: OzonetelClient) -> None:
