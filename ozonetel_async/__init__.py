@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .client.client import OzonetelClient, QueueFigures
     from .client.legacy import LegacyClient
     from .config import Cleaning, Dialect, Limits, RateLimit, RetryPolicy, Timeouts
+    from .contrib.postgres import PostgresShared
+    from .contrib.redis import RedisShared
     from .downloads.links import LinkPolicy
     from .errors import (
         AuthenticationError,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         QueueTimeoutError,
         RateLimitedError,
         RequestRejectedError,
+        SharedLimitUnavailableError,
     )
     from .failed_rows.collect import CollectReport, collect_failed_rows
     from .journal.failed_rows import failed_leads
@@ -51,8 +54,12 @@ if TYPE_CHECKING:
         UploadReport,
     )
     from .rows.csv_file import read_csv
+<<<<<<< HEAD
     from .rows.excel import read_excel
     from .rows.rejects import Rejects
+=======
+    from .sending.shared import SharedStore, StoreFigures
+>>>>>>> f22ad0a5bf02ad28c24365c51cffdf4b5655f171
     from .upload.check import CheckReport, InvalidRows, check_leads
 
 __version__ = "0.1.0"
@@ -65,6 +72,8 @@ _HOMES = {
     "client.client": ("OzonetelClient", "QueueFigures"),
     "client.legacy": ("LegacyClient",),
     "config": ("Cleaning", "Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
+    "contrib.postgres": ("PostgresShared",),
+    "contrib.redis": ("RedisShared",),
     "downloads.links": ("LinkPolicy",),
     "errors": (
         "AuthModeError",
@@ -86,6 +95,7 @@ _HOMES = {
         "QueueTimeoutError",
         "RateLimitedError",
         "RequestRejectedError",
+        "SharedLimitUnavailableError",
     ),
     "failed_rows.collect": ("CollectReport", "collect_failed_rows"),
     "journal.failed_rows": ("failed_leads",),
@@ -103,8 +113,12 @@ _HOMES = {
         "UploadReport",
     ),
     "rows.csv_file": ("read_csv",),
+<<<<<<< HEAD
     "rows.excel": ("read_excel",),
     "rows.rejects": ("Rejects",),
+=======
+    "sending.shared": ("SharedStore", "StoreFigures"),
+>>>>>>> f22ad0a5bf02ad28c24365c51cffdf4b5655f171
     "upload.check": ("CheckReport", "InvalidRows", "check_leads"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -145,16 +159,24 @@ __all__ = [
     "OutcomeUnknownError",
     "OzonetelClient",
     "OzonetelError",
+    "PostgresShared",
     "QueueFigures",
     "QueueFullError",
     "QueueTimeoutError",
     "RateLimit",
     "RateLimitedError",
+<<<<<<< HEAD
     "Rejects",
+=======
+    "RedisShared",
+>>>>>>> f22ad0a5bf02ad28c24365c51cffdf4b5655f171
     "RequestRejectedError",
     "RetryPolicy",
     "ScheduleReport",
     "ScheduleResult",
+    "SharedLimitUnavailableError",
+    "SharedStore",
+    "StoreFigures",
     "Timeouts",
     "UploadReport",
     "check_leads",

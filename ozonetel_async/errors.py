@@ -8,6 +8,7 @@
     ├── InvalidLeadError              not_sent  .field .reason .row   a lead that the service would not take
     ├── QueueFullError                not_sent  .retry_after   too many callers wait already
     ├── QueueTimeoutError             not_sent  .retry_after   the wait for a free slot is longer than max_wait
+    │   └── SharedLimitUnavailableError         .retry_after   the store that shares the limit is away, or holds
     ├── ConnectError                  not_sent  the request never left
     │   └── CertificateError          not_sent  the server's certificate is not trusted
     ├── JournalError                  not_sent  the journal is in use, damaged, full, or belongs to another upload
@@ -53,6 +54,7 @@ __all__ = [
     "QueueTimeoutError",
     "RateLimitedError",
     "RequestRejectedError",
+    "SharedLimitUnavailableError",
 ]
 
 Outcome: TypeAlias = Literal["not_sent", "refused", "unknown"]
@@ -145,6 +147,13 @@ class QueueTimeoutError(OzonetelError):
     ) -> None:
         super().__init__(message, endpoint=endpoint, raw=raw)
         self.retry_after = retry_after
+
+
+class SharedLimitUnavailableError(QueueTimeoutError):
+    """The store that shares the limit between processes is away, or holds everybody back after it lost its state.
+
+    Nothing was sent: without the store nobody knows how much of the limit is left.
+    """
 
 
 class ConnectError(OzonetelError):

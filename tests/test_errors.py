@@ -37,6 +37,7 @@ from ozonetel_async.errors import (
     QueueTimeoutError,
     RateLimitedError,
     RequestRejectedError,
+    SharedLimitUnavailableError,
 )
 from ozonetel_async.masking import redact
 
@@ -47,6 +48,7 @@ OUTCOMES: dict[type[OzonetelError], str] = {
     InvalidLeadError: "not_sent",
     QueueFullError: "not_sent",
     QueueTimeoutError: "not_sent",
+    SharedLimitUnavailableError: "not_sent",
     CertificateError: "not_sent",
     ConnectError: "not_sent",
     JournalError: "not_sent",

@@ -114,8 +114,8 @@ environment:
   NO_PROXY             hosts to reach without it
 
 exit codes:
-  0    all of it: every row accepted (of check: valid) and, if callbacks were waited for, added; every failed row found; the export
-       saved; every check of demo held; receive and simulate ended by Ctrl-C
+  0    all of it: every row accepted (of check: valid) and, if callbacks were waited for, added; every failed row
+       found; the export saved; every check of demo held; receive and simulate ended by Ctrl-C
   1    not all of it: see what is printed; also when the input has no rows, and when the result could not be
        written to stdout or --out
   2    wrong usage or configuration, an unreadable file or journal; nothing was sent

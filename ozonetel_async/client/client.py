@@ -48,6 +48,7 @@ from ..rows.columns import Layout
 from ..rows.intake import Rows, RowSource, prepared
 from ..rows.rejects import Rejects
 from ..sending.dispatcher import ApiRequest, Dispatcher, check_queue_options
+from ..sending.shared import SharedStore, StoreFigures
 from ..sending.transport import Transport
 from ..upload.upload import OnUnknown, UploadOptions
 from .legacy import LegacyClient
@@ -77,6 +78,8 @@ class QueueFigures(Protocol):
         next_free_in: seconds until one could start; 0.0 when one could now.
         refused: refusals for the rate so far.
         worst_window: most requests started in any one window so far.
+        store: how the queue stands with the store that shares its limit; None without ``shared=``. With it, ``free``
+            and ``next_free_in`` are as of the last word from the store.
     """
 
     @property
@@ -91,6 +94,8 @@ class QueueFigures(Protocol):
     def refused(self) -> int: ...
     @property
     def worst_window(self) -> int: ...
+    @property
+    def store(self) -> StoreFigures | None: ...
 
 
 class OzonetelClient:
@@ -115,6 +120,8 @@ class OzonetelClient:
         ssl: TLS settings for requests and downloads, such as further authorities.
         link_policy: what may be fetched of the links that callbacks bring; default: the documented host, over https.
         clean: what may be repaired in leads, unless a call says otherwise; None changes nothing.
+        shared: a ``RedisShared`` or ``PostgresShared`` through which all processes of the account keep one limit and
+            use one bearer token; default: the limit is this client's alone.
 
     Raises:
         ConfigurationError: a setting is missing or wrong.
@@ -139,6 +146,7 @@ class OzonetelClient:
         ssl: SSLContext | None = None,
         link_policy: LinkPolicy | None = None,
         clean: Cleaning | None = None,
+        shared: SharedStore | None = None,
     ) -> None:
         credentials, base, dialer = from_env(api_key, username, base_url, dialer_url)
         self._config = ClientConfig(
@@ -159,7 +167,9 @@ class OzonetelClient:
             proxy = check_proxy("proxy", proxy)
         elif session is None and environment_proxy(base) is not None:
             _log.warning("HTTPS_PROXY is set and not used; pass proxy= to send requests through it")
-        self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session, proxy=proxy, tls=ssl))
+        self._dispatcher = Dispatcher(
+            self._config, Transport(self._config.timeouts, session, proxy=proxy, tls=ssl), shared
+        )
         self._link_policy = _link_policy(link_policy, proxy, ssl)
         self.queues: Mapping[QueueName, QueueFigures] = MappingProxyType(self._dispatcher.queues)
         self.legacy: LegacyClient = LegacyClient(self._config, self._dispatcher, max_wait)

@@ -55,7 +55,7 @@ __all__ = [
 _BLOCK = 500
 # Rows for one call of ``feed``, so that none takes longer than 5 ms; dirty ones cost ten times as much as clean ones.
 _STRIDE = 250
-_DIRTY_STRIDE = 100
+_DIRTY_STRIDE = 125
 _MOSTLY_CLEAN = 0.1
 
 OnInvalid: TypeAlias = Callable[[InvalidRow, Row], None]
@@ -138,7 +138,6 @@ class Chunker:
         rows_taken: rows taken in so far.
         cleaned: repaired cells by column and kind.
         rows_repairable: without ``clean``, how many of the invalid rows ``Cleaning()`` would make good.
-        stride: how many rows the next call of ``feed`` can take in without holding up an event loop.
 
     Rows may be leads, mappings with the service's column names, or sequences (only with ``columns``), mixed as they
     come. A missing cell is sent as ``""``: the request is positional, and every row needs a cell in each column.
@@ -168,7 +167,7 @@ class Chunker:
         self.rows_taken = 0
         self.cleaned: CellCounts = {}
         self.rows_repairable = 0
-        self.stride = _DIRTY_STRIDE
+        self._pace = _DIRTY_STRIDE
         self._row_limit = row_limit
         self._rules = RowRules(layout, dialect, DateLimits(timezone, now), clean)
         self._make_frame: Callable[[RowRules], FixedColumns | LeadColumns] = LeadColumns
@@ -194,6 +193,11 @@ class Chunker:
     def columns(self) -> tuple[str, ...] | None:
         """The columns once known; with leads, those of the last batch."""
         return None if self._frame is None else self._frame.columns
+
+    @property
+    def stride(self) -> int:
+        """Rows for the next call of ``feed``: no more than an event loop has time for, nor than fill the batch."""
+        return min(self._pace, self._row_limit - self._waiting)
 
     @property
     def tail(self) -> tuple[int, int]:
@@ -240,7 +244,7 @@ class Chunker:
         if self._frame is None or not block:
             return
         columns, offsets, problems, changes = _checked(self._frame, block)
-        self.stride = _DIRTY_STRIDE if len(problems) + len(changes) > len(block) * _MOSTLY_CLEAN else _STRIDE
+        self._pace = _DIRTY_STRIDE if len(problems) + len(changes) > len(block) * _MOSTLY_CLEAN else _STRIDE
         self._report(first, block, problems)
         self._count_repairable([block[i] for i in problems])
         self._report_changes(first, changes)

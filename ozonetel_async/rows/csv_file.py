@@ -184,7 +184,7 @@ class CsvRows(Iterable[list[str]]):
             for line, row in self._numbered():
                 yield line, _unescaped(row) if self._escaped else row
 
-    def lines(self) -> Generator[int]:
+    def lines(self) -> Generator[int, None, None]:
         """The line at which each row begins, from 1, in the order of the rows, as far as the file can be read."""
         with suppress(InputError):
             for line, _ in self._numbered():
