@@ -54,12 +54,9 @@ if TYPE_CHECKING:
         UploadReport,
     )
     from .rows.csv_file import read_csv
-<<<<<<< HEAD
     from .rows.excel import read_excel
     from .rows.rejects import Rejects
-=======
     from .sending.shared import SharedStore, StoreFigures
->>>>>>> f22ad0a5bf02ad28c24365c51cffdf4b5655f171
     from .upload.check import CheckReport, InvalidRows, check_leads
 
 __version__ = "0.1.0"
@@ -113,12 +110,9 @@ _HOMES = {
         "UploadReport",
     ),
     "rows.csv_file": ("read_csv",),
-<<<<<<< HEAD
     "rows.excel": ("read_excel",),
     "rows.rejects": ("Rejects",),
-=======
     "sending.shared": ("SharedStore", "StoreFigures"),
->>>>>>> f22ad0a5bf02ad28c24365c51cffdf4b5655f171
     "upload.check": ("CheckReport", "InvalidRows", "check_leads"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -165,11 +159,8 @@ __all__ = [
     "QueueTimeoutError",
     "RateLimit",
     "RateLimitedError",
-<<<<<<< HEAD
-    "Rejects",
-=======
     "RedisShared",
->>>>>>> f22ad0a5bf02ad28c24365c51cffdf4b5655f171
+    "Rejects",
     "RequestRejectedError",
     "RetryPolicy",
     "ScheduleReport",
