@@ -179,8 +179,8 @@ def add_file_arguments(parser: argparse.ArgumentParser, *, sends: bool = True) -
     _add_cleaning_arguments(parser)
 
 
-def open_rows(args: argparse.Namespace, screen: Screen) -> FileRows:
-    """The rows of the file; what was taken for what in it is told."""
+def open_rows(args: argparse.Namespace, screen: Screen | None = None) -> FileRows:
+    """The rows of the file; ``screen`` tells what was taken for what in its header."""
     columns: dict[str, str | None] = dict(args.column)
     if args.file != "-" and holds_workbook(args.file):
         for option in ("encoding", "delimiter"):
@@ -198,8 +198,9 @@ def open_rows(args: argparse.Namespace, screen: Screen) -> FileRows:
             skip_lines=args.skip_lines,
             only=args.only,
         )
-    for note in rows.notes:
-        screen.note(f"{args.file}: {note}")
+    if screen is not None:
+        for note in rows.notes:
+            screen.note(f"{args.file}: {note}")
     return rows
 
 

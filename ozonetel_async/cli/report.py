@@ -127,18 +127,21 @@ def show_callback_texts(screen: Screen, texts: Sequence[tuple[int, int, str]]) -
         screen.say(f"{len(texts) - _SHOWN:,} more callbacks like these; --json lists all of them")
 
 
-def reason_line(count: int, column: str, reason: str, row: int | None, line: int | None, example: str | None) -> str:
+def reason_line(count: int, first: InvalidRow, word: str, line: int | None, cell: str | None = None) -> str:
     """One reason of invalid rows as text.
 
     Args:
         count: rows with it.
-        column, reason: what they share.
-        row: number of the first of them.
-        line: where that one begins in its file.
-        example: its cell, or what is wrong with it in full.
+        first: the first of them.
+        word: what they share.
+        line: where the first begins in its file.
+        cell: of the first, masked.
     """
-    where = "" if row is None else f"; first in row {row:,}{'' if line is None else f' (line {line:,})'}"
-    return f"{count:,} x {column}: {reason}{where}{'' if example is None else f': {example}'}"
+    in_full = first.reason.startswith(word)
+    example = cell or (None if in_full else first.reason)
+    where = f"first in row {first.row:,}{'' if line is None else f' (line {line:,})'}"
+    what = first.reason if in_full else word
+    return f"{count:,} x {first.field}: {what}; {where}{'' if example is None else f': {example}'}"
 
 
 def show_invalid(
@@ -159,9 +162,11 @@ def show_invalid(
             first[key] = (invalid, line_of(invalid.row))
     reasons = [(n, column, word) for column, words in report.invalid_reasons.items() for word, n in words.items()]
     for count, column, word in sorted(reasons, reverse=True)[:_REASONS]:
-        found, line = first.get((column, word), (None, None))
-        row, example = (None, None) if found is None else (found.row, found.reason)
-        screen.say(f"invalid: {reason_line(count, column, word, row, line, example)}")
+        if (column, word) in first:
+            found, line = first[column, word]
+            screen.say(f"invalid: {reason_line(count, found, word, line)}")
+        else:  # counted with others of their kind
+            screen.say(f"invalid: {count:,} x {column}: {word}")
     if len(reasons) > _REASONS:
         screen.say(f"invalid: {len(reasons) - _REASONS:,} further reasons; --json lists all of them")
     if report.rows_invalid:

@@ -10,6 +10,7 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from ...config import DEFAULT_TIMEZONE, Limits, RateLimit
+from ...models import InvalidRow
 from ...rows.files import FileRows
 from ...upload.check import CheckReport, check_leads
 from ..arguments import (
@@ -63,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 async def run(args: argparse.Namespace, screen: Screen) -> int:
     """Check the file; the exit code."""
     clean, rejects = cleaning_of(args), rejects_of(args)
-    rows = open_rows(args, screen)
-    inputs = {"input file": rows.path}
+    rows = open_rows(args)
+    inputs: dict[str, str | None] = {"input file": rows.path}
     check_other_files("--rejects", args.rejects, inputs)
     check_other_files("--changes", args.changes, {**inputs, "file of rejects": args.rejects})
     try:
@@ -83,13 +84,18 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     code = Exit.OK if 0 < report.rows == report.rows_valid and report.stopped_by is None else Exit.NOT_ALL
     screen.facts(f"Check of {args.file}", _facts(report, rows, args))
     for invalid in report.invalid:
-        example = invalid.cell if invalid.cell is not None else invalid.details
-        where = (invalid.first_row, invalid.first_line)
-        screen.say(f"invalid: {reason_line(invalid.rows, invalid.column, invalid.reason, *where, example)}")
+        first = InvalidRow(invalid.first_row, invalid.column, invalid.details)
+        screen.say(f"invalid: {reason_line(invalid.rows, first, invalid.reason, invalid.first_line, invalid.cell)}")
     for warning in report.warnings:
         screen.warn(f"warning: {warning}")
     values = {name: to_builtins(getattr(report, name)) for name in CHECK_KEYS if hasattr(report, name)}
-    told = {"file": args.file, "notes": rows.notes, **values, "columns_left_out": rows.left_out}
+    told = {
+        "file": args.file,
+        "notes": rows.notes,
+        **values,
+        "columns": rows.columns,
+        "columns_left_out": rows.left_out,
+    }
     screen.result({**told, "exit_code": int(code)})
     return code
 
@@ -100,18 +106,22 @@ def _limits(given: RateLimit | None, *, schedule: bool) -> Limits:
     return replace(Limits(), schedule=given) if schedule else replace(Limits(), bulk=given)
 
 
+def _time(seconds: float) -> str:
+    return f", the last of them after {duration(seconds)} at the earliest" if seconds else ""
+
+
 def _facts(report: CheckReport, rows: FileRows, args: argparse.Namespace) -> Facts:
     saved = f"; {report.rows_repairable:,} of them would be sent with --clean" if report.rows_repairable else ""
     compared = "" if report.numbers_compared == report.rows_valid else f" (among the first {report.numbers_compared:,})"
     facts = [
         *[("header", note) for note in rows.notes],
-        ("columns", ", ".join(report.columns) or "none"),
+        ("columns", ", ".join(rows.columns)),
         ("left out", ", ".join(rows.left_out) or "none"),
         ("rows", f"{report.rows:,}"),
         ("to be sent", f"{report.rows_valid:,}"),
         ("invalid", f"{report.rows_invalid:,} (would not be sent){saved}"),
         ("duplicates", f"{report.duplicates:,} rows with the number of an earlier row{compared}"),
-        ("requests", f"{report.requests:,}, in at least {duration(report.seconds)}"),
+        ("requests", f"{report.requests:,}{_time(report.seconds)}"),
         *[("cleaned", text) for text in counted(report.cleaned)],
     ]
     written = (("rejects", args.rejects), ("changes", args.changes))
