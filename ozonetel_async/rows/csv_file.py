@@ -169,6 +169,10 @@ class CsvRows(Iterable[list[str]]):
         return f"CsvRows({self._name!r}, columns={self.columns!r})"
 
     def __iter__(self) -> Iterator[list[str]]:
+        return _chained(self._fitting_blocks())
+
+    def _fitting_blocks(self) -> Generator[list[list[str]]]:
+        """The rows in blocks, with the columns that are sent."""
         pick = None if self._kept is None else _picker(self._kept)
         for block in self._blocks():
             rows = self._fitting(block)
@@ -176,7 +180,7 @@ class CsvRows(Iterable[list[str]]):
                 rows = [row if isinstance(row, UnfitRow) else _unescaped(row) for row in rows]
             if pick is not None:
                 rows = [row if isinstance(row, UnfitRow) else pick(row) for row in rows]
-            yield from rows
+            yield rows
 
     def cells(self) -> Generator[tuple[int, list[str]]]:
         """The line at which each row begins, from 1, and all its cells, those left out too; as far as can be read."""
@@ -444,6 +448,21 @@ class _GzipText(io.TextIOWrapper):
 
     def __init__(self, path: str, encoding: str, newline: str) -> None:
         super().__init__(cast(Any, gzip.open(path, "rb")), encoding=encoding, newline=newline)  # noqa: SIM115
+
+
+class _Rows(chain[list[str]]):
+    """Blocks as rows: at the speed of C, and with a way to close the file below."""
+
+    blocks: Generator[list[list[str]]]
+
+    def close(self) -> None:
+        self.blocks.close()
+
+
+def _chained(blocks: Generator[list[list[str]]]) -> _Rows:
+    rows = cast(_Rows, _Rows.from_iterable(blocks))
+    rows.blocks = blocks
+    return rows
 
 
 def _picker(kept: Sequence[int]) -> Callable[[list[str]], list[str]]:

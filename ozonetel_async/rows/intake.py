@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from ..errors import ConfigurationError
 from ..models import Lead, Row
@@ -14,7 +14,44 @@ from .sources import check_kind, cursor_columns, record_reader, row_cells, table
 
 __all__ = ["RowSource", "Rows", "prepared"]
 
-Rows: TypeAlias = Iterable[Row] | AsyncIterable[Row]
+
+class PandasLike(Protocol):
+    """A data frame as pandas has them."""
+
+    @property
+    def itertuples(self) -> Callable[..., object]:
+        """Gives the rows."""
+
+
+class PolarsLike(Protocol):
+    """A data frame as polars has them, or a sheet of openpyxl."""
+
+    @property
+    def iter_rows(self) -> Callable[..., object]:
+        """Gives the rows."""
+
+
+class ArrowLike(Protocol):
+    """A table as pyarrow has them."""
+
+    @property
+    def to_batches(self) -> Callable[..., object]:
+        """Gives the rows in batches of columns."""
+
+
+class CursorLike(Protocol):
+    """A cursor of a database, sync or async, whose query was executed."""
+
+    @property
+    def description(self) -> object:
+        """The columns."""
+
+    @property
+    def fetchmany(self) -> Callable[..., object]:
+        """Gives rows."""
+
+
+Rows: TypeAlias = Iterable[Row] | AsyncIterable[Row] | PandasLike | PolarsLike | ArrowLike | CursorLike
 
 _log = logging.getLogger("ozonetel_async")
 
