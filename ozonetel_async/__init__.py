@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from .rows.csv_file import read_csv
     from .rows.excel import read_excel
     from .rows.rejects import Rejects
-    from .sending.shared import SharedStore, StoreFigures
+    from .sending.shared.store import SharedStore, StoreFigures
     from .upload.check import CheckReport, InvalidRows, check_leads
 
 __version__ = "0.1.0"
@@ -112,7 +112,7 @@ _HOMES = {
     "rows.csv_file": ("read_csv",),
     "rows.excel": ("read_excel",),
     "rows.rejects": ("Rejects",),
-    "sending.shared": ("SharedStore", "StoreFigures"),
+    "sending.shared.store": ("SharedStore", "StoreFigures"),
     "upload.check": ("CheckReport", "InvalidRows", "check_leads"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

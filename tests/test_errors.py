@@ -106,7 +106,7 @@ def test_every_class_has_the_outcome_of_the_contract() -> None:
     assert {kind: kind.outcome for kind in _classes()} == OUTCOMES
 
 
-def test_nobody_who_catches_a_refusal_catches_an_unknown() -> None:
+def test_an_unknown_outcome_is_not_caught_as_a_refusal() -> None:
     for kind in OUTCOMES:
         assert all(base.outcome == kind.outcome for base in kind.__mro__ if base in OUTCOMES)
 

@@ -48,7 +48,7 @@ from ..rows.columns import Layout
 from ..rows.intake import Rows, RowSource, prepared
 from ..rows.rejects import Rejects
 from ..sending.dispatcher import ApiRequest, Dispatcher, check_queue_options
-from ..sending.shared import SharedStore, StoreFigures
+from ..sending.shared.store import SharedStore, StoreFigures
 from ..sending.transport import Transport
 from ..upload.upload import OnUnknown, UploadOptions
 from .legacy import LegacyClient

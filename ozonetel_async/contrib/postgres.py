@@ -19,7 +19,7 @@ import msgspec
 
 from ..errors import ConfigurationError, OzonetelError, SharedLimitUnavailableError
 from ..masking import redact
-from ..sending.shared import (
+from ..sending.shared.store import (
     Ask,
     BearerAsk,
     BearerTurn,

@@ -1,4 +1,4 @@
--- Limits and bearer tokens that processes share; see sending/shared.py. Times are microseconds, moments since 1970.
+-- Limits and bearer tokens that processes share; see sending/shared/store.py. Times are microseconds, moments since 1970.
 CREATE TABLE ozonetel_version (version integer NOT NULL);
 INSERT INTO ozonetel_version VALUES (1);
 CREATE TABLE ozonetel_queue (

@@ -16,7 +16,7 @@ import msgspec
 
 from ..errors import ConfigurationError, OzonetelError, SharedLimitUnavailableError
 from ..masking import redact
-from ..sending.shared import Ask, BearerAsk, BearerTurn, FirstUse, Turn, check_store, read_bearer, read_turn
+from ..sending.shared.store import Ask, BearerAsk, BearerTurn, FirstUse, Turn, check_store, read_bearer, read_turn
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -1,4 +1,4 @@
--- One operation on the bearer token; see BearerAsk and BearerTurn in sending/shared.py.
+-- One operation on the bearer token; see BearerAsk and BearerTurn in sending/shared/store.py.
 --
 -- KEYS: state, fetches (generation -> moment of the fetch). ARGV: the ask as JSON.
 local VERSION = 1

@@ -1,4 +1,4 @@
--- One turn of one process in one queue; see Ask and Turn in sending/shared.py.
+-- One turn of one process in one queue; see Ask and Turn in sending/shared/store.py.
 --
 -- KEYS: held (token -> moment it is back), line (process -> place), due (process -> moment its ticket lapses), state.
 -- ARGV: the ask as JSON.

@@ -89,7 +89,7 @@ def read_csv(
             mistakes are told at once); while iterating: broken quotes, undecodable bytes or an oversized cell, with the
             line's number.
 
-    Examples
+    Examples:
     --------
     ``client.upload("Diwali", read_csv("leads.csv", {"Mobile": "PhoneNumber", "Remarks": None}))``
     """

@@ -29,8 +29,8 @@ from ..protocol.requests import Params, Request, build, quote_slices
 from .bearer_tokens import LocalTokenStore, TokenHolder
 from .queue import RateQueue, Slot
 from .retry import retry_after_seconds, wait_before_retry
-from .shared import SharedStore
-from .shared_account import SharedAccount
+from .shared.account import SharedAccount
+from .shared.store import SharedStore
 from .transport import Response, Transport
 
 __all__ = ["STOPS_THE_UPLOAD", "ApiRequest", "Dispatcher", "check_queue_options"]
@@ -315,8 +315,8 @@ class Dispatcher:
         return _Attempt(reply, failure, token_refused=await self._tokens.doubt(bearer))
 
     def _secrets(self, call: ApiRequest, bearer: str | None) -> tuple[str, ...]:
-        callback = url_token(call.params["callBackUrl"]) if "callBackUrl" in call.params else None
-        return (*self._config.credentials.forms, *filter(None, (bearer, callback)))
+        callback = url_token(str(call.params["callBackUrl"])) if "callBackUrl" in call.params else None
+        return (self._config.credentials.reveal(), *filter(None, (bearer, callback)))
 
     async def _fetch_token(self, leaving: Callable[[bool], None]) -> str:
         async def before_send() -> None:

@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 from ..config import RateLimit
 from ..errors import ConfigurationError, QueueFullError, QueueTimeoutError, SharedLimitUnavailableError
-from .shared import StoreFigures
+from .shared.store import StoreFigures
 from .window import GUARD, LocalWindow, Window
 
 __all__ = ["RateQueue", "Slot"]

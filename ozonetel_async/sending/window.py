@@ -16,7 +16,7 @@ from typing import Protocol
 from ..config import RateLimit
 from ..errors import ConfigurationError
 from .pace import Pace
-from .shared import StoreFigures
+from .shared.store import StoreFigures
 
 __all__ = ["GUARD", "Demand", "LocalWindow", "Window"]
 

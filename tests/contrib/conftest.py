@@ -23,7 +23,7 @@ import pytest
 
 from ozonetel_async.contrib.postgres import PostgresShared
 from ozonetel_async.contrib.redis import RedisShared
-from ozonetel_async.sending.shared import MICROSECONDS, Ask, SharedStore, StoreConnection, Turn
+from ozonetel_async.sending.shared.store import MICROSECONDS, Ask, SharedStore, StoreConnection, Turn
 
 HOW = "apt-get install redis-server postgresql, or the like, and pip install 'ozonetel-async[redis,postgres]'"
 
@@ -237,7 +237,11 @@ def start_server(name: str) -> Server:
         pytest.skip(f"needs {program}: {HOW}")
     pytest.importorskip(driver, reason=f"needs the driver {driver}: {HOW}")
     server = kind()
-    server.start()
+    try:
+        server.start()
+    except BaseException:
+        server.close()
+        raise
     return server
 
 

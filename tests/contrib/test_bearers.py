@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from ozonetel_async.sending.shared import BearerAsk, BearerTurn, StoreConnection
+from ozonetel_async.sending.shared.store import BearerAsk, BearerTurn, StoreConnection
 
 from .conftest import Server, store_sleeps
 

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from ozonetel_async import ConfigurationError, PostgresShared, RedisShared, SharedLimitUnavailableError
-from ozonetel_async.sending.shared import BearerAsk, SharedStore
+from ozonetel_async.sending.shared.store import BearerAsk, SharedStore
 
 from ..conftest import eventually
 from .conftest import PostgresServer, Process, RedisServer, Server

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ozonetel_async import ConfigurationError
-from ozonetel_async.sending.shared import account_key
+from ozonetel_async.sending.shared.store import account_key
 
 from ..sending.conftest import MemoryStore
 from .conftest import AT_ONCE, MINUTE, SERVERS, Join, Process, Server, shared

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from ozonetel_async import ConfigurationError, SharedLimitUnavailableError
-from ozonetel_async.sending.shared import MICROSECONDS, Ask, BearerAsk, BearerTurn, FirstUse, Turn, read_turn
+from ozonetel_async.sending.shared.store import MICROSECONDS, Ask, BearerAsk, BearerTurn, FirstUse, Turn, read_turn
 
 SOON = 20_000
 

@@ -23,10 +23,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ..config import RateLimit
-from ..errors import ConfigurationError, SharedLimitUnavailableError
-from .shared import MICROSECONDS, Ask, SharedStore, StoreConnection, StoreFigures, Turn
-from .window import GUARD, Demand, LocalWindow
+from ...config import RateLimit
+from ...errors import ConfigurationError, SharedLimitUnavailableError
+from ..window import GUARD, Demand, LocalWindow
+from .store import MICROSECONDS, Ask, SharedStore, StoreConnection, StoreFigures, Turn
 
 __all__ = ["SharedWindow", "StoreWatch", "suspended_clock"]
 

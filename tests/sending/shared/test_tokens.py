@@ -18,14 +18,14 @@ from ozonetel_async import (
     SharedLimitUnavailableError,
 )
 from ozonetel_async.sending.bearer_tokens import RENEW_AT
-from ozonetel_async.sending.shared import MICROSECONDS, Ask, BearerAsk, BearerTurn, FirstUse, Turn
-from ozonetel_async.sending.shared_tokens import SharedTokenStore, seal, unseal
-from ozonetel_async.sending.shared_window import StoreWatch
+from ozonetel_async.sending.shared.store import MICROSECONDS, Ask, BearerAsk, BearerTurn, FirstUse, Turn
+from ozonetel_async.sending.shared.tokens import SharedTokenStore, seal, unseal
+from ozonetel_async.sending.shared.window import StoreWatch
 from ozonetel_async.testing import Fault, Simulator
 from ozonetel_async.testing.clock import run_virtual
 
-from ..conftest import WINDOW, fast_limits
-from .conftest import MemoryStore
+from ...conftest import WINDOW, fast_limits
+from ..conftest import MemoryStore
 
 T = TypeVar("T")
 
@@ -259,7 +259,7 @@ class SlowConnection:
 async def test_a_grant_that_got_old_while_a_token_was_fetched_is_given_back(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ozonetel_async.sending.shared_window._FRESH", 0.1)
+    monkeypatch.setattr("ozonetel_async.sending.shared.window._FRESH", 0.1)
     store = SlowTokens()
     sim.inject("token", Fault.slow(0.3))
     limits: Limits = fast_limits(add=RateLimit(5, WINDOW))

@@ -15,11 +15,11 @@ import pytest
 
 from ozonetel_async import ConfigurationError, QueueTimeoutError, RateLimit, SharedLimitUnavailableError
 from ozonetel_async.sending.queue import RateQueue, Slot
-from ozonetel_async.sending.shared_window import SharedWindow, StoreWatch
+from ozonetel_async.sending.shared.window import SharedWindow, StoreWatch
 from ozonetel_async.sending.window import LocalWindow
 from ozonetel_async.testing.clock import run_virtual
 
-from .conftest import MemoryStore, loop_time
+from ..conftest import MemoryStore, loop_time
 
 PER = 60.0
 MARGIN = 5.0

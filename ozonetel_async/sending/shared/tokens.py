@@ -16,11 +16,11 @@ from hashlib import sha256, shake_256
 from secrets import token_bytes, token_hex
 from typing import Any, Final
 
-from ..config import RateLimit
-from ..errors import SharedLimitUnavailableError
-from .bearer_tokens import RENEW_AT, TokenLookup
-from .shared import MICROSECONDS, Action, BearerAsk, BearerTurn, SharedStore, StoreConnection
-from .shared_window import StoreWatch
+from ...config import RateLimit
+from ...errors import SharedLimitUnavailableError
+from ..bearer_tokens import RENEW_AT, TokenLookup
+from .store import MICROSECONDS, Action, BearerAsk, BearerTurn, SharedStore, StoreConnection
+from .window import StoreWatch
 
 __all__ = ["SharedTokenStore", "seal", "unseal"]
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct, ValidationError, convert
 
-from ..errors import ConfigurationError, SharedLimitUnavailableError
+from ...errors import ConfigurationError, SharedLimitUnavailableError
 
 __all__ = [
     "MICROSECONDS",

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from ..config import ClientConfig
-from ..errors import OutcomeUnknownError
-from ..protocol.endpoints import QueueName
-from .shared import SharedStore, account_key
-from .shared_tokens import SharedTokenStore
-from .shared_window import SharedWindow, StoreWatch
-from .window import LocalWindow
+from ...config import ClientConfig
+from ...errors import OutcomeUnknownError
+from ...protocol.endpoints import QueueName
+from ..window import LocalWindow
+from .store import SharedStore, account_key
+from .tokens import SharedTokenStore
+from .window import SharedWindow, StoreWatch
 
 __all__ = ["SharedAccount"]
 
