@@ -39,6 +39,8 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         (r"\b(base|dialer|callback)_url: ", r"--\1-url: "),
         (r"\bcallback_timeout: ", "--callback-timeout: "),
         (r" or pass api_key=", ""),
+        (r"\bcolumns: column", "column"),
+        (r"belongs to schedule_leads only", 'is for "ozonetel schedule" only'),
         (r"\bor pass username=", "or pass --username"),
         (r"\bon_unknown='resend' needs check_duplicate=True", "--on-unknown resend needs --check-duplicate"),
         (r"\bLinkPolicy\.hosts if", "--link-host if"),

@@ -48,7 +48,7 @@ def read_excel(
         ConfigurationError: an argument is wrong, or the extra is not installed.
         InputError: the file cannot be read, or its header is wrong.
 
-    Examples
+    Examples:
     --------
     ``client.upload("Diwali", read_excel("leads.xlsx", "March", {"Remarks": None}))``
     """
