@@ -43,7 +43,7 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         (r"belongs to schedule_leads only", 'is for "ozonetel schedule" only'),
         (r"\bor pass username=", "or pass --username"),
         (r"\bon_unknown='resend' needs check_duplicate=True", "--on-unknown resend needs --check-duplicate"),
-        (r"\bLinkPolicy\.hosts if", "--link-host if"),
+        (r"\bLinkPolicy\.hosts\b", "--link-host"),
         (r"; if that is right, name it in LinkPolicy\.networks", ""),
         # These reach people only by standard input: files are told apart before.
         (r"pass it to read_excel", "name the file itself instead of passing it by standard input"),

@@ -49,8 +49,7 @@ def read_excel(
         InputError: the file cannot be read, or its header is wrong.
 
     Examples:
-    --------
-    ``client.upload("Diwali", read_excel("leads.xlsx", "March", {"Remarks": None}))``
+        ``client.upload("Diwali", read_excel("leads.xlsx", "March", {"Remarks": None}))``
     """
     return ExcelRows(path, sheet, columns, skip_lines=skip_lines, only=only)
 
