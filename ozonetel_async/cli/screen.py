@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, Protocol, TextIO
 from msgspec import Struct, json
 
 from ..errors import ConfigurationError
+from .wording import as_options
 
 __all__ = [
     "Exit",
@@ -121,9 +122,13 @@ class Screen:
         out, err: where results, and progress with warnings and errors, go.
         as_json: the result is one JSON object and nothing else is written to ``out``.
         quiet: no progress.
+        journal: the path of the journal that messages speak of.
     """
 
-    def __init__(self, out: TextIO, err: TextIO, *, as_json: bool = False, quiet: bool = False) -> None:
+    def __init__(
+        self, out: TextIO, err: TextIO, *, as_json: bool = False, quiet: bool = False, journal: str | None = None
+    ) -> None:
+        self._journal = journal
         self._out = out
         self._err = err
         self._as_json = as_json
@@ -133,12 +138,17 @@ class Screen:
     def say(self, text: str = "") -> None:
         """Write one line of the result for people."""
         if not self._as_json:
-            self._print(text)
+            self._print(self.worded(text))
+
+    def worded(self, text: str) -> str:
+        """A message of the library in the words of the command line."""
+        return as_options(text, self._journal)
 
     def facts(self, title: str, facts: Facts) -> None:
         """Write a table of labels and values for people."""
         if self._as_json:
             return
+        facts = [(label, self.worded(value)) for label, value in facts]
         if not _rich_wanted(self._out):
             width = max((len(label) for label, _ in facts), default=0)
             self._print("\n".join([title, *(f"  {label:<{width}}  {value}".rstrip() for label, value in facts)]))
@@ -162,16 +172,16 @@ class Screen:
     def note(self, text: str) -> None:
         """Write one line beside the result, for people who watch."""
         if not self._quiet:
-            self._tell(text)
+            self._tell(self.worded(text))
 
     def warn(self, text: str) -> None:
         """Write one line about what went wrong."""
-        self._tell(f"ozonetel: {text}")
+        self._tell(f"ozonetel: {self.worded(text)}")
 
     def fail(self, error: Exception, exit_code: int) -> None:
         """Write the error that ended the command."""
         self.warn(f"error: {error}")
-        self.result({"error": type(error).__name__, "message": str(error), "exit_code": exit_code})
+        self.result({"error": type(error).__name__, "message": self.worded(str(error)), "exit_code": exit_code})
 
     def interrupted(self) -> None:
         """Write that the command was ended before it had a result."""

@@ -33,7 +33,7 @@ class Rejects(Struct, frozen=True):
 
     The file has the input's own columns in their order, then the row's number among the rows handed in, its line in the
     file, the columns that are wrong, and why. ``read_csv`` leaves those four out, so that a mended file can be sent as
-    it is. It can be read by its owner only, and is there once the upload has ended.
+    it is. A new one can be read by its owner only; it is there once the upload has ended.
 
     Args:
         path: the file; one that is there is replaced.
@@ -249,7 +249,7 @@ def _rows_of(source: CsvRows | ExcelRows) -> Generator[tuple[int, Sequence[objec
 
 
 class _OutputFile:
-    """A file that takes its place when it is closed, and can be read by its owner only.
+    """A file that takes its place when it is closed; a new one is its owner's alone, one that is there keeps its mode.
 
     It is written under a name of its own beside it, so that no link is followed and an old file stays until then.
     """
@@ -270,6 +270,8 @@ class _OutputFile:
         else:
             folder, name = os.path.split(os.path.abspath(self._path))
             opened, self._part = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
+            if os.path.isfile(self._path) and not os.path.islink(self._path):
+                os.chmod(self._part, stat.S_IMODE(os.stat(self._path).st_mode))
         # backslashreplace: half a surrogate pair is a common reason for being in here, and UTF-8 cannot hold it.
         return open(opened, "w+" if self._part else "w", encoding=self._encoding, errors="backslashreplace", newline="")
 

@@ -459,9 +459,10 @@ class Upload:
     def _note_invalid(self, invalid: InvalidRow, row: Row) -> None:
         if self._journal is not None:
             self._journal.note_invalid(invalid.row)
-        if len(self.report.invalid_sample) < _INVALID_SAMPLE:
+        reasons = self.report.invalid_reasons
+        column, reason = count_reason(reasons, invalid.field, invalid.reason)
+        if len(self.report.invalid_sample) < _INVALID_SAMPLE or reasons[column][reason] == 1:
             self.report.invalid_sample.append(invalid)
-        count_reason(self.report.invalid_reasons, invalid.field, invalid.reason)
         if self._rejects is not None:
             try:
                 self._rejects.add(invalid, row)
