@@ -56,14 +56,31 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
+# Thirty years, and more than memory holds: beyond what a clock or a list can be asked for, nothing would work.
+MOST_SECONDS: Final = 1e9
+_MOST: Final = 10**9
+# No window is shorter than what the clocks of event loops tell apart.
+_SHORTEST_WINDOW: Final = 0.001
+
+
+def told(value: object) -> str:
+    """A wrong value in a message; Python refuses to print an integer of thousands of digits."""
+    long = isinstance(value, int) and value.bit_length() > 64
+    return "a number of more than 64 bits" if long else repr(value)
+
+
 def _require_seconds(name: str, value: object, *, zero: bool = False) -> None:
-    good = _number(value) and (value >= 0 if zero else value > 0) and value < float("inf")  # type: ignore[operator]
-    _require(good, f"{name}: expected {'zero or more' if zero else 'more than zero'} seconds, got {value!r}")
+    good = _number(value) and (value >= 0 if zero else value > 0) and value <= MOST_SECONDS  # type: ignore[operator]
+    _require(
+        good,
+        f"{name}: expected {'zero or more' if zero else 'more than zero'} seconds, at most {MOST_SECONDS:g}, "
+        f"got {told(value)}",
+    )
 
 
 def _require_count(name: str, value: object, least: int = 1) -> None:
-    good = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    _require(good, f"{name}: expected a whole number of at least {least}, got {value!r}")
+    good = isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MOST
+    _require(good, f"{name}: expected a whole number of at least {least} and at most {_MOST}, got {told(value)}")
 
 
 class Credentials:
@@ -119,6 +136,10 @@ class RateLimit(Struct, frozen=True):
     def __post_init__(self) -> None:
         _require_count("RateLimit.requests", self.requests)
         _require_seconds("RateLimit.per", self.per)
+        _require(
+            self.per >= _SHORTEST_WINDOW,
+            f"RateLimit.per: expected at least {_SHORTEST_WINDOW:g} seconds, got {self.per!r}",
+        )
         if self.burst is not None:
             _require_count("RateLimit.burst", self.burst)
             _require(
@@ -268,20 +289,20 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
-            _require(value in choices, f"Dialect.{name}: expected one of {', '.join(choices)}, got {value!r}")
+            _require(value in choices, f"Dialect.{name}: expected one of {', '.join(choices)}, got {told(value)}")
         for name in ("schedule_path", "dial_status_path"):
             value = getattr(self, name)
             _require(
                 isinstance(value, str) and value.startswith("/") and _URL_TEXT(value) is not None,
-                f"Dialect.{name}: expected a path that begins with '/', without '?', '#' and blanks, got {value!r}",
+                f"Dialect.{name}: expected a path that begins with '/', without '?', '#' and blanks, got {told(value)}",
             )
         _require(
             isinstance(self.name_key, str) and self.name_key.isidentifier() and self.name_key not in _NOT_A_NAME,
-            f"Dialect.name_key: expected a key that no other parameter has, got {self.name_key!r}",
+            f"Dialect.name_key: expected a key that no other parameter has, got {told(self.name_key)}",
         )
         _require(
             isinstance(self.token_sends_key, bool),
-            f"Dialect.token_sends_key: expected True or False, got {self.token_sends_key!r}",
+            f"Dialect.token_sends_key: expected True or False, got {told(self.token_sends_key)}",
         )
         _require_count("Dialect.priority_min", self.priority_min, 0)
         _require_count("Dialect.priority_max", self.priority_max, self.priority_min)
@@ -508,7 +529,7 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
             self.clean is None or isinstance(self.clean, Cleaning),
             f"clean: expected Cleaning(…) or None, got {type(self.clean).__name__}",
         )
-        _require(self.auth in ("basic", "token"), f"auth: expected 'basic' or 'token', got {self.auth!r}")
+        _require(self.auth in ("basic", "token"), f"auth: expected 'basic' or 'token', got {told(self.auth)}")
         for name in ("base_url", "dialer_url"):
             force_setattr(self, name, check_url(name, getattr(self, name)))
 
@@ -524,7 +545,7 @@ def timezone_named(name: str) -> ZoneInfo:
     except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
         # OSError: a directory of the zone database, such as "Asia".
         raise ConfigurationError(
-            f"timezone: expected an IANA name such as 'Asia/Kolkata', got {name!r}"
+            f"timezone: expected an IANA name such as 'Asia/Kolkata', got {told(name)}"
             if available_timezones()
             else "this machine has no time zone database; python -m pip install tzdata brings one"
         ) from None

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 
 from ..callbacks.results import SecretUrl
-from ..config import check_proxy
+from ..config import MOST_SECONDS, check_proxy, told
 from ..errors import ConfigurationError, DownloadError
 
 __all__ = [
@@ -107,10 +107,10 @@ class LinkPolicy(Struct, frozen=True, kw_only=True):
                 raise ConfigurationError(
                     f"LinkPolicy.networks takes ranges such as '10.0.0.0/8', got {network!r}"
                 ) from None
-        for name in ("max_bytes", "seconds"):
+        for name, most in (("max_bytes", 2**63), ("seconds", MOST_SECONDS)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise ConfigurationError(f"LinkPolicy.{name} must be a number above zero, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+                raise ConfigurationError(f"LinkPolicy.{name} must be a number above zero, got {told(value)}")
         if self.proxy is not None:
             check_proxy("LinkPolicy.proxy", self.proxy)
 

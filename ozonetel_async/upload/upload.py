@@ -7,14 +7,13 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from inspect import iscoroutinefunction
-from math import inf
 from os import PathLike
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec import Struct
 
 from ..callbacks.url_tokens import check_base
-from ..config import RetryPolicy
+from ..config import MOST_SECONDS, RetryPolicy, told
 from ..errors import (
     AuthenticationError,
     CertificateError,
@@ -96,8 +95,8 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(
                 "callback_timeout needs journal and callback_url: callbacks settle journaled batches"
             )
-        if not 0 <= patience < inf:
-            raise ConfigurationError(f"callback_timeout: expected zero or more seconds, got {patience!r}")
+        if not 0 <= patience <= MOST_SECONDS:
+            raise ConfigurationError(f"callback_timeout: expected zero or more seconds, got {told(patience)}")
 
 
 class Upload:

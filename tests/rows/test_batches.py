@@ -461,13 +461,13 @@ def test_first_usable_mapping_settles_the_columns() -> None:
 
 
 class _Classless:
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> type:
         raise RuntimeError
 
 
 class _Pretender:
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> type:
         return str
 
