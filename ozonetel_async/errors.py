@@ -8,6 +8,7 @@
     ├── InvalidLeadError              not_sent  .field .reason .row   a lead that the service would not take
     ├── QueueFullError                not_sent  .retry_after   too many callers wait already
     ├── QueueTimeoutError             not_sent  .retry_after   the wait for a free slot is longer than max_wait
+    │   └── SharedLimitUnavailableError         .retry_after   the store that shares the limit is away, or holds
     ├── ConnectError                  not_sent  the request never left
     │   └── CertificateError          not_sent  the server's certificate is not trusted
     ├── JournalError                  not_sent  the journal is in use, damaged, full, or belongs to another upload
@@ -23,8 +24,8 @@
     └── CallbackTimeoutError          unknown   accepted, but the callback that tells the result never came
 
 ``outcome`` answers the one question that matters for a write without idempotency key: is the lead in the
-dialler? ``"not_sent"`` and ``"refused"`` mean no, and sending again is safe. ``"unknown"`` means that nobody on
-this side can tell: sending again may call a person twice.
+dialler? ``"not_sent"`` and ``"refused"`` mean no, and sending again is safe. ``"unknown"`` means that it cannot be
+told from here: sending again may call a person twice.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ __all__ = [
     "QueueTimeoutError",
     "RateLimitedError",
     "RequestRejectedError",
+    "SharedLimitUnavailableError",
 ]
 
 Outcome: TypeAlias = Literal["not_sent", "refused", "unknown"]
@@ -147,6 +149,13 @@ class QueueTimeoutError(OzonetelError):
         self.retry_after = retry_after
 
 
+class SharedLimitUnavailableError(QueueTimeoutError):
+    """The store that shares the limit between processes is away, or holds everybody back after it lost its state.
+
+    Nothing was sent: without the store nobody knows how much of the limit is left.
+    """
+
+
 class ConnectError(OzonetelError):
     """No connection to the service; the request never left."""
 
@@ -166,7 +175,7 @@ class JournalError(OzonetelError):
 class CallbackError(OzonetelError):
     """A callback, or a file it points to, that cannot be read as what the service documents.
 
-    Everything hostile or broken ends here, whatever the bytes; no other exception leaves the readers. The message
+    The readers raise nothing else, whatever the bytes. The message
     tells the shape of what came, never its text.
     """
 
@@ -212,7 +221,7 @@ class LeadRejectedError(OzonetelError):
     """The service looked at the lead and refused it.
 
     Args:
-        field: the argument the service complained about: ``"phone_number"``, ``"priority"``, ``"expiry"``, ….
+        field: the argument that the service refuses: ``"phone_number"``, ``"priority"``, ``"expiry"``, ….
     """
 
     outcome: ClassVar[Outcome] = "refused"
@@ -226,7 +235,7 @@ class RequestRejectedError(OzonetelError):
     """The service refused the request: its shape, one of its parameters, or for a reason that no page lists.
 
     Args:
-        field: the argument the service complained about, such as ``"callback_url"``, or None when it named none.
+        field: the argument that the service refuses, such as ``"callback_url"``, or None when it named none.
     """
 
     outcome: ClassVar[Outcome] = "refused"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 __all__ = ["redact"]
 
 _DIGITS = re.compile(r"(?<!\d)\+?\d{7,16}(?!\d)")
-# A JSON Web Token, whole or cut off; Generate Token's own answer holds one that nobody knows yet.
+# A JSON Web Token, whole or cut off; Generate Token's own answer holds one that is not known yet.
 _TOKENS = re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){0,2}", re.ASCII)
 # The token of a callback URL (``callbacks.url_tokens``), whole or cut off.
 _URL_TOKENS = re.compile(r"ozcb_[\w-]*", re.ASCII)

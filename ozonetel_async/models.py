@@ -13,6 +13,7 @@ from .errors import ConfigurationError
 __all__ = [
     "BatchReceipt",
     "BatchResult",
+    "BufferReceipt",
     "Cell",
     "CellCounts",
     "ExportReceipt",
@@ -46,7 +47,7 @@ class Lead(_Phone, frozen=True, kw_only=True):
         name: letters, digits, ``_``, blank and ``( ) . + $ % - :`` (Bulk V4, "Name field validation").
         priority: 0 to 99; larger is dialled sooner; the service takes 1 when it is left out.
         expiry: last moment at which the lead is worth a call. An aware datetime is converted to the client's time
-            timezone, a naive one is taken as being in it, a date stays a date; text must be ``YYYY-MM-DD`` or
+            zone, a naive one is taken as being in it, a date stays a date; text must be ``YYYY-MM-DD`` or
             ``YYYY-MM-DD HH:MM:SS``.
         agent_id: the agent, needed in agent-wise campaigns.
         skill: the skill, needed in skill-wise campaigns.
@@ -113,6 +114,23 @@ class BatchReceipt(Struct, frozen=True):
     cleaned: CellCounts = field(default_factory=dict)
 
 
+class BufferReceipt(Struct, frozen=True):
+    """What became of one lead of a buffer.
+
+    Attributes:
+        outcome: ``"accepted"`` when the service has queued the lead's request, or ``"kept"`` when the buffer ended
+            before that and its journal has the lead: the next buffer with this journal sends it.
+        transaction_id: of the request; None when the lead was kept.
+        row: the lead's row in the request, from 1; None when the lead was kept.
+        cleaned: what ``clean`` has changed in the lead: 1 by column and kind.
+    """
+
+    outcome: Literal["accepted", "kept"]
+    transaction_id: str | None = None
+    row: int | None = None
+    cleaned: CellCounts = field(default_factory=dict)
+
+
 class ExportReceipt(Struct, frozen=True):
     """A dial-status export that the service has begun; ``unique_id`` comes back in its callback."""
 
@@ -126,11 +144,13 @@ class InvalidRow(Struct, frozen=True):
         row: 1-based number among the rows handed in.
         field: the column that is wrong.
         reason: the value's shape and what would be right; never the value.
+        further: other columns that are wrong in it, each with its reason.
     """
 
     row: int
     field: str
     reason: str
+    further: tuple[tuple[str, str], ...] = ()
 
 
 ScheduleOutcome: TypeAlias = Literal["accepted", "invalid", "refused", "not_sent", "unknown"]
@@ -175,8 +195,8 @@ class BatchResult(Struct, frozen=True):
 
     Attributes:
         index: 0-based number of the batch.
-        first_row, last_row: 1-based numbers of its first and last row among the rows handed in; the rows between that
-            were invalid are not part of it.
+        first_row: 1-based number of its first row among the rows handed in.
+        last_row: the same of its last row; invalid rows between them are not part of the batch.
         rows: rows in the request.
         outcome: ``"accepted"`` (queued by the service), ``"refused"``, ``"not_sent"`` or ``"unknown"``.
         transaction_id: the service's ticket when accepted, else None.
@@ -251,8 +271,8 @@ class UploadReport(Struct, kw_only=True):
         batches_settled: batches whose callback has come. Callbacks count only in uploads with a journal.
         batches_overdue: batches that wait for their callback still.
         batches_failed: settled batches whose job failed as a whole; ``BatchResult.callback_text`` is the service's.
-        rows_added, rows_not_added: rows that the service says it has added, and has not, in the settled batches;
-            numbers that were in the campaign already are among the latter.
+        rows_added: rows that the service says it has added, in the settled batches.
+        rows_not_added: rows that it says it has not; numbers that were in the campaign already are among them.
         rows_unreported: all other rows of settled batches: the callback's counts are missing, or do not add up to
             the rows sent.
     """

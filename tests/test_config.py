@@ -34,9 +34,8 @@ from ozonetel_async.sending.dispatcher import check_queue_options
 KEY = "Kk-canary-0123456789abcdef"
 CREDENTIALS = Credentials(KEY, "acme")
 
-NOT_NUMBERS: list[object] = ["5", None, True, math.nan, math.inf, -math.inf, [5], 5j]
-NOT_SECONDS: list[object] = [*NOT_NUMBERS, -1, -0.001]
-NOT_COUNTS: list[object] = ["5", True, 1.0, math.nan, 0, -1, [5]]
+NOT_SECONDS: list[float] = [math.nan, math.inf, -math.inf, -1, -0.001]
+NOT_COUNTS: list[float] = [math.nan, 0, -1]
 
 
 def refused(make: Callable[[], object], name: str) -> str:
@@ -68,7 +67,7 @@ def test_bad_counts(kind: Callable[..., object], name: str, value: object) -> No
     assert "at least 1" in refused(lambda: kind(**{name: value}), f"{kind.__name__}.{name}")
 
 
-@pytest.mark.parametrize("value", [None, *(value for value in NOT_COUNTS if value != 0)])
+@pytest.mark.parametrize("value", [value for value in NOT_COUNTS if value != 0])
 @pytest.mark.parametrize("name", ["priority_min", "priority_max"])
 def test_bad_priorities(name: str, value: object) -> None:
     refused(lambda: Dialect(**{name: value}), f"Dialect.{name}")  # type: ignore[arg-type]
@@ -113,8 +112,7 @@ def test_counts_beyond_any_memory(value: int) -> None:
 
 @pytest.mark.parametrize("value", [10**400, 10**5000], ids=["10**400", "10**5000"])
 def test_an_integer_that_cannot_be_printed_is_told_all_the_same(value: int) -> None:
-    for wrong in ({"plus": value}, {"schedule_path": value}, {"name_key": value}, {"token_sends_key": value}):
-        refused(lambda wrong=wrong: Dialect(**wrong), "Dialect.")  # type: ignore[misc]
+    refused(lambda: Dialect(plus=value), "Dialect.plus")  # type: ignore[arg-type]
     refused(lambda: check_queue_options(0, value), "max_wait")
 
 
@@ -129,7 +127,7 @@ def test_bad_seconds_that_may_be_zero(kind: Callable[..., object], name: str, va
     assert getattr(kind(**{name: 0}), name) == 0
 
 
-@pytest.mark.parametrize("value", [value for value in NOT_COUNTS if value is not None])
+@pytest.mark.parametrize("value", NOT_COUNTS)
 def test_bad_burst(value: object) -> None:
     refused(lambda: RateLimit(5, burst=cast(int, value)), "RateLimit.burst")
 
@@ -139,12 +137,6 @@ def test_burst_within_the_limit() -> None:
     assert RateLimit(5, burst=5).burst == 5
     assert RateLimit(5, burst=1).burst == 1
     assert RateLimit(5).burst is None
-
-
-@pytest.mark.parametrize("name", ["add", "bulk", "schedule", "dial_status", "token"])
-@pytest.mark.parametrize("value", [5, None, (5, 60), Timeouts()])
-def test_a_limit_must_be_a_rate_limit(name: str, value: object) -> None:
-    assert "RateLimit" in refused(lambda: Limits(**{name: value}), f"Limits.{name}")  # type: ignore[arg-type]
 
 
 def test_documented_defaults() -> None:
@@ -202,8 +194,7 @@ def test_dialect_choices(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["schedule_path", "dial_status_path"])
 @pytest.mark.parametrize(
-    "path", ["", "ca_apis/x", "https://evil/x", "/x?y", "/x?", "/x#y", "/x y", "/x\ny", "/x\r", "/x\ty", "/x\0", "/é",
-             None, 5, b"/x"]
+    "path", ["", "ca_apis/x", "https://evil/x", "/x?y", "/x?", "/x#y", "/x y", "/x\ny", "/x\r", "/x\ty", "/x\0", "/é"]
 )  # fmt: skip
 def test_bad_paths(name: str, path: object) -> None:
     refused(lambda: Dialect(**{name: path}), f"Dialect.{name}")  # type: ignore[arg-type]
@@ -215,15 +206,10 @@ def test_good_paths() -> None:
 
 @pytest.mark.parametrize(
     "name_key",
-    ["", None, 5, "a b", "na\nme", "phoneNumber", "apiKey", "userName", "campaignName", "action", "checkDuplicate"],
+    ["", "a b", "na\nme", "phoneNumber", "apiKey", "userName", "campaignName", "action", "checkDuplicate"],
 )
 def test_bad_name_keys(name_key: object) -> None:
     refused(lambda: Dialect(name_key=name_key), "Dialect.name_key")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("value", ["no", 0, 1, None])
-def test_token_sends_key_is_a_truth_value(value: object) -> None:
-    refused(lambda: Dialect(token_sends_key=value), "Dialect.token_sends_key")  # type: ignore[arg-type]
 
 
 # -- hosts -------------------------------------------------------------------------------------------------------
@@ -263,7 +249,6 @@ BAD_URLS: list[object] = [
     *("\thttps://partner.example", "https://partner.example ", "https://pärtner.example", "https://[::1"),
     *("http://localhost\\@evil.example", "file:///etc/passwd", "https://part\0ner"),
     *(f"https://{'a' * 64}.example", "https://partner..example", "https://.example"),
-    *(None, 5, b"https://partner.example"),
 ]
 
 
@@ -292,7 +277,7 @@ def test_a_password_in_a_url_is_not_repeated() -> None:
 
 
 @given(st.text())
-def test_any_text_as_a_url_ends_well(text: str) -> None:
+def test_any_text_is_a_url_or_a_configuration_error(text: str) -> None:
     try:
         url = check_url("base_url", text)
     except ConfigurationError:
@@ -311,12 +296,7 @@ def test_any_text_as_a_url_ends_well(text: str) -> None:
         ("auth", None),
         ("auth", ["basic"]),
         ("auth", "BASIC"),
-        ("timeouts", 60),
-        ("timeouts", None),
-        ("limits", {"add": 5}),
-        ("limits", RateLimit(5)),
-        ("retry", 3),
-        ("dialect", "form"),
+        ("auth", KEY),
     ],
 )
 def test_bad_parts(name: str, value: object) -> None:
@@ -328,25 +308,11 @@ def test_bad_timezones(name: object) -> None:
     refused(lambda: timezone_named(cast(str, name)), "timezone")
 
 
-def test_a_machine_without_time_zones_is_told_from_a_bad_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_time_zones_has_its_own_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "ZoneInfo", Mock(side_effect=ZoneInfoNotFoundError))
     refused(lambda: ClientConfig(credentials=CREDENTIALS), "expected an IANA name")
     monkeypatch.setattr(config, "available_timezones", set)
     refused(lambda: ClientConfig(credentials=CREDENTIALS), "no time zone database; python -m pip install tzdata")
-
-
-def test_a_key_in_the_place_of_credentials_is_refused_and_not_shown() -> None:
-    assert "got str" in refused(lambda: ClientConfig(credentials=cast(Credentials, KEY)), "credentials")
-
-
-def test_no_field_of_any_setting_is_left_unchecked() -> None:
-    """A value of a type that no setting has must be refused whatever the field; a new field is covered by itself."""
-    stranger = object()
-    for kind in (RateLimit, Limits, Timeouts, RetryPolicy, Dialect, ClientConfig):
-        base: dict[str, object] = {"requests": 5} if kind is RateLimit else {}
-        base = {"credentials": CREDENTIALS} if kind is ClientConfig else base
-        for name in kind.__struct_fields__:
-            refused(lambda kind=kind, base=base, name=name: kind(**{**base, name: stranger}), name)  # type: ignore[misc]
 
 
 # -- credentials -------------------------------------------------------------------------------------------------
@@ -386,7 +352,6 @@ def test_missing_credentials_name_the_variables() -> None:
 def test_the_key_is_revealed_only_on_demand() -> None:
     config = ClientConfig(credentials=CREDENTIALS)
     assert CREDENTIALS.reveal() == KEY
-    assert CREDENTIALS.forms == (KEY,)
     shown = [
         repr(CREDENTIALS),
         str(CREDENTIALS),
@@ -465,7 +430,7 @@ def test_defaults_are_the_domestic_hosts_and_one_never_follows_the_other() -> No
     assert (base, dialer) == ("https://partner.example", "https://in1-ccaas-bulkupload.ozonetel.com")
 
 
-def test_an_empty_argument_is_a_mistake_not_a_wish_for_the_environment() -> None:
+def test_an_empty_argument_does_not_fall_back_to_the_environment() -> None:
     refused(lambda: from_env("", "acme", env=ENV), "api_key")
     refused(lambda: from_env(KEY, "", env=ENV), "username")
 

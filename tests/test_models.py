@@ -52,7 +52,7 @@ def test_models_survive_pickle_and_copies(model: msgspec.Struct) -> None:
     assert copy.deepcopy(model) == model
 
 
-def test_a_leads_repr_tells_which_fields_are_set_and_nothing_they_say() -> None:
+def test_the_repr_of_a_lead_names_its_fields_without_their_values() -> None:
     shown = repr(FULL)
     assert shown == ("Lead('…678', name=…, priority=…, expiry=…, agent_id=…, skill=…, scheduled_time=…, extra=…)")
     assert str(FULL) == shown

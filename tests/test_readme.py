@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import builtins
 import inspect
 import re
 import shlex
@@ -23,6 +21,8 @@ from ozonetel_async.cli.main import COMMANDS, make_parser
 from ozonetel_async.cli.screen import Exit
 from ozonetel_async.config import DEFAULT_BASE_URL, DEFAULT_DIALER_URL
 from ozonetel_async.testing import Simulator
+
+from .contrib.conftest import HOW, RedisServer, find
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -59,50 +59,58 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simul
         yield simulator
 
 
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    """A Redis of the test's own."""
+    if find("redis-server") is None:
+        pytest.skip(f"no redis-server here: {HOW}")
+    server = RedisServer()
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.close()
+
+
 def test_every_block_is_of_a_known_kind() -> None:
     assert {found[1] for found in _FENCE.finditer(README)} == {"python", "sh"}
     assert README.count("```") == 2 * len(_FENCE.findall(README))
 
 
 @pytest.mark.parametrize(("code", "line"), list(blocks("python")))
-async def test_python_blocks_run(code: str, line: int, workplace: Simulator, tmp_path: Path) -> None:
-    if "asyncio.run(" in code:
-        run_script([sys.executable, "-W", "error", "-c", code], tmp_path)
-        return
+def test_python_blocks_run_as_they_are_pasted(
+    code: str, line: int, workplace: Simulator, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if (address := "redis://localhost:6379/0") in code:
+        code = code.replace(address, request.getfixturevalue("redis_url"))
     if "def test_" in code:
         (tmp_path / "test_block.py").write_text(code, encoding="utf-8")
         options = ("-W", "error", "-o", "asyncio_default_fixture_loop_scope=function")
         shown = run_script([sys.executable, "-m", "pytest", *options, "test_block.py"], tmp_path)
         assert "1 passed" in shown
         return
-    # As in an interactive loop: "await" outside a function, line numbers those of README.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         code = code.replace("8081", str(free.getsockname()[1]))
-    tree = compile("\n" * (line - 1) + code, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    shown_lines: list[str] = []
-    scope: dict[str, object] = {"print": lambda *values: shown_lines.append(" ".join(map(str, values)))}
-    scope |= {"__builtins__": builtins, "__name__": "readme"}
-    result = eval(tree, scope)
-    if inspect.isawaitable(result):
-        await result
-    assert shown_lines or "print(" not in code
-    if "receiver" in scope:
-        await check_receiver(scope, workplace, shown_lines)
+    (tmp_path / "block.py").write_text(code, encoding="utf-8")
+    shown = run_script([sys.executable, "-W", "error", "block.py"], tmp_path)
+    assert shown or "print(" not in code
+    if "TCPSite" in code:
+        assert shown.splitlines()[0] == "1100 0 0"
+        assert [callback.status for callback in workplace.callbacks[:3]] == [200] * 3
+        assert shown.splitlines()[-1].startswith("True http://127.0.0.1")
 
 
-async def check_receiver(scope: dict[str, object], simulator: Simulator, shown_lines: list[str]) -> None:
-    """A receiver that README mounts answers below its path."""
+async def test_the_receiver_is_mounted_where_the_text_says(workplace: Simulator) -> None:
+    (code,) = (found[2] for found in _FENCE.finditer(README) if "receiver.asgi" in found[2])
+    scope: dict[str, object] = {}
+    exec(code, scope)
     app = scope["app"]
-    if isinstance(app, FastAPI):
-        # 404 of ours, for a token that nobody knows, and not the framework's.
-        messages = await ask(app, "/ozonetel/ozcb_0000000000000000000000000000000000000000")
-        assert (messages[0]["status"], messages[1]["body"]) == (404, b"not found\n")
-        assert (await ask(app, "/elsewhere"))[1]["body"] != b"not found\n"
-    else:
-        assert shown_lines[0] == "1100 0 0"
-        assert [callback.status for callback in simulator.callbacks] == [200] * 4
-        assert shown_lines[-1].startswith("True http://127.0.0.1")
+    assert isinstance(app, FastAPI)
+    # 404 of ours, for a token that is not known, and not the framework's.
+    messages = await ask(app, "/ozonetel/ozcb_00000000000000000000000000000000")
+    assert (messages[0]["status"], messages[1]["body"]) == (404, b"not found\n")
+    assert (await ask(app, "/elsewhere"))[1]["body"] != b"not found\n"
 
 
 async def ask(app: FastAPI, path: str) -> list[dict[str, object]]:
@@ -138,7 +146,7 @@ def test_commands_exist_and_parse(command: list[str], tmp_path: Path) -> None:
 
 def check_install(arguments: list[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (extra,) = re.findall(r"^\.\[(\w+)\]$", arguments[-1])
+    (extra,) = re.findall(r"^(?:\.|ozonetel-async)\[(\w+)\]$", arguments[-1])
     assert extra in project["optional-dependencies"]
     assert arguments[:-1] in ([], ["-e"])
     assert project["scripts"]["ozonetel"] == "ozonetel_async.__main__:main"

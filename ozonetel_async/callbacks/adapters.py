@@ -24,21 +24,25 @@ _REASONS: Final[Mapping[int, str]] = {
     405: "method not allowed\n",
     408: "too slow\n",
     413: "too large\n",
-    415: "packed bodies are not read\n",
+    415: "compressed bodies are not read\n",
     503: "not stored, try again\n",
 }
 
 
 class BodyError(Exception):
-    """The body broke off, or is no body."""
+    """The body broke off."""
 
 
 class Incoming(Struct, frozen=True, kw_only=True):
     """A request whose body is still to be read.
 
     Attributes:
-        method, path, query: of the request line; path and query raw or percent-decoded.
-        content_type, content_length, encoding: headers, empty when there is none.
+        method: of the request line.
+        path: raw or percent-decoded, like the query.
+        query: without its question mark.
+        content_type: the header, empty when there is none, like the two below.
+        content_length: the header as text.
+        encoding: the header Content-Encoding.
         chunks: the body as it arrives; raises ``BodyError`` when it breaks off.
     """
 
@@ -76,9 +80,6 @@ class CallbackApp:
             await self._http(scope, receive, send)
         elif kind == "lifespan":
             await _lifespan(receive, send)
-        elif kind == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
         else:
             raise ValueError(f"the callback app serves http, not {kind!r}")
 
@@ -98,7 +99,7 @@ class CallbackApp:
                 chunks=_chunks(receive),
             )
         )
-        with suppress(OSError):  # the caller is gone; servers may say so here
+        with suppress(OSError):  # servers may raise it when the connection is closed
             await _answer(status, scope, send)
 
 

@@ -12,7 +12,7 @@ from ..errors import CallbackError
 __all__ = ["EXPECTED", "ID_FIELDS", "fold", "read_fields", "shape_of"]
 
 
-EXPECTED = 'right would be {"data": {"transactionId": …, "status": …}}'
+EXPECTED = 'expected {"data": {"transactionId": …, "status": …}}'
 ID_FIELDS = frozenset({"transactionid", "uniqueid"})
 
 _MAX_FIELDS = 256
@@ -28,7 +28,7 @@ _PART_NAME = re.compile(r"content-disposition:[^\r\n]*\bname=\"?([^\";\r\n]{1,64
 def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise CallbackError("the callback names one field twice; right would be each field once")
+        raise CallbackError("expected each field of the callback once, got one twice")
     return found
 
 
@@ -121,7 +121,7 @@ def _read_outer(text: str, content_type: str) -> dict[str, object] | None:
 
 
 def _unwrap(fields: dict[str, object]) -> dict[str, object]:
-    """Lift what stands under ``data``, as an object or as text, level by level; the inner field wins, ids never do."""
+    """Lift what is under ``data``, as an object or as text, level by level; inner fields win, ids must agree."""
     for _ in range(_MAX_WRAPS):
         key = next((key for key in fields if fold(key) == "data"), None)
         inner = fields[key] if key is not None else None
@@ -152,23 +152,22 @@ def shape_of(value: object) -> str:
     return f"a value of type {type(value).__name__}"
 
 
-def read_fields(body: object, content_type: object, max_bytes: int) -> dict[str, object]:
+def read_fields(body: bytes, content_type: str, max_bytes: int) -> dict[str, object]:
     """The fields of a callback, wrappers removed; each is text, a bool, None, or a nested value that is kept.
 
     Raises:
         CallbackError: too long, not UTF-8, no object in it, an ambiguous or oversized one.
         RecursionError: nested deeper than the interpreter reads.
     """
-    if not isinstance(body, bytes | bytearray) or len(body) > max_bytes:
-        size = f" of {len(body):,} bytes" if isinstance(body, bytes | bytearray) else ""
-        raise CallbackError(f"the callback is {type(body).__name__}{size}; right would be at most {max_bytes:,} bytes")
+    if len(body) > max_bytes:
+        raise CallbackError(f"expected at most {max_bytes:,} bytes, got a callback of {len(body):,}")
     try:
         text = body.decode().lstrip("\ufeff").strip()
     except UnicodeDecodeError:
         raise CallbackError(f"the callback's {len(body):,} bytes are not UTF-8") from None
     if "\0" in text:
         raise CallbackError("the callback holds NUL characters")
-    fields = _read_outer(text, content_type if isinstance(content_type, str) else "")
+    fields = _read_outer(text, content_type)
     if not fields:
-        raise CallbackError(f"the callback is {shape_of(text)} without an object in it; {EXPECTED}")
+        raise CallbackError(f"{EXPECTED}, got {shape_of(text)} without an object in it")
     return _unwrap(fields)

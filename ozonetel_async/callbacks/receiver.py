@@ -8,7 +8,7 @@
 
 The callback URL's base, given to ``upload`` and ``dial_status``, is then ``https://your.host/ozonetel``. No page tells
 the method of a callback. Its siblings' are POST; PUT is taken as the same, and a GET, or a request without body, is
-read from its query, where call callbacks of the same vendor bear a field ``data``.
+read from its query, where callbacks of the same vendor's call API have a field ``data``.
 
 The answer is one of these: 200 stored (also when it was stored before), 400 unreadable, 404 no token or an unknown
 one, 405 another method, 408 too slow, 413 too large, 415 compressed, 503 not stored for now, repeat it.
@@ -67,9 +67,9 @@ class CallbackReceiver:
         self, *sinks: CallbackSink, timezone: str = DEFAULT_TIMEZONE, max_bytes: int = 65_536, timeout: float = 10.0
     ) -> None:
         self._timezone = timezone_named(timezone)
-        if not (isinstance(max_bytes, int) and max_bytes > 0):
+        if max_bytes <= 0:
             raise ConfigurationError(f"max_bytes: expected a whole number above zero, got {max_bytes!r}")
-        if not (isinstance(timeout, int | float) and 0 < timeout <= MOST_SECONDS):
+        if not 0 < timeout <= MOST_SECONDS:
             raise ConfigurationError(f"timeout: expected more than zero seconds, got {told(timeout)}")
         self._pending = PendingCallbacks()
         self._sinks: tuple[CallbackSink, ...] = (self._pending, *sinks)
@@ -79,7 +79,7 @@ class CallbackReceiver:
         """An ASGI 3 app, for ``app.mount(path, receiver.asgi)`` or as an app of its own."""
 
     def expect(self, token: str) -> PendingCallback:
-        """Begin to keep callbacks that bear ``token``, to be waited for in this process.
+        """Begin to keep callbacks with ``token``, to be waited for in this process.
 
         Call it before the request goes out, and close what it returns::
 
@@ -97,7 +97,8 @@ class CallbackReceiver:
         """Take in one callback, for frameworks of other kinds; never raises but for cancellation.
 
         Args:
-            path, query: of the request, raw or percent-decoded; one of them has the token.
+            path: of the request, raw or percent-decoded; it or the query has the token.
+            query: of the request, raw or percent-decoded.
             content_type: the header, empty when there is none.
             body: as received, unpacked.
 
@@ -112,7 +113,7 @@ class CallbackReceiver:
         if len(body) > self._max_bytes:
             return 413
         try:
-            # Before the token is looked up, so that the answer to an unreadable body does not tell whether it is known.
+            # Before the token is looked up: the answer to an unreadable body must not tell whether it is known.
             result = parse_callback(body, content_type, timezone=self._timezone, max_bytes=self._max_bytes)
         except CallbackError as error:
             _log.warning("a callback was refused: %s", error)
@@ -125,7 +126,7 @@ class CallbackReceiver:
             try:
                 if await sink.deliver(token, result):
                     return 200
-            except Exception as error:  # a sink of the caller's own may raise anything, with secrets in its text
+            except Exception as error:  # a sink may raise anything, with secrets in its text
                 reason = error if isinstance(error, JournalError) else type(error).__name__
                 _log.error("a callback was not stored by %s: %s", type(sink).__name__, reason)
                 failed = True

@@ -1,7 +1,6 @@
-"""Callbacks of the service: bytes in, the verdict on a job or an export out, or ``CallbackError``.
+"""Callbacks of the service: bytes in, the result of a job or an export out, or ``CallbackError``.
 
-No input or output happens here. ``callback_bodies`` finds the fields and this module their meaning; ``correlation``
-tells whose callback it is and what it settles; ``failed_rows`` reads the rows behind a result's link.
+No input or output happens here: ``bodies`` finds the fields, and this module what they mean.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ _URL = re.compile(r"https?://[!#-;=?-\[\]-~]+", re.IGNORECASE)
 _URL_LIMIT = 8_192
 
 
-def split_url(text: object) -> SplitResult | None:
+def split_url(text: str) -> SplitResult | None:
     """The parts of an http or https URL in printable ASCII with a host; None for anything else."""
-    if not isinstance(text, str) or len(text) > _URL_LIMIT or not _URL.fullmatch(text):
+    if len(text) > _URL_LIMIT or not _URL.fullmatch(text):
         return None
     try:
         parts = urlsplit(text)
@@ -53,7 +52,7 @@ class SecretUrl:
     def __init__(self, text: str) -> None:
         parts = split_url(text)
         if parts is None or "@" in parts.netloc:
-            raise CallbackError(f"{shape_of(text)} is not a link; right would be https://host/path?query in ASCII")
+            raise CallbackError(f"link: expected https://host/path?query in ASCII, got {shape_of(text)}")
         self._text = text
         self.scheme: str = parts.scheme
         self.host: str = parts.hostname or ""
@@ -78,24 +77,21 @@ class SecretUrl:
     def __reduce__(self) -> NoReturn:
         raise ConfigurationError("a signed link is not pickled: the pickle would hold it as plain text; store reveal()")
 
-    def __copy__(self) -> SecretUrl:
-        return self
-
-    def __deepcopy__(self, memo: object) -> SecretUrl:
-        return self
-
 
 class JobResult(Struct, frozen=True):
-    """The service's verdict on one bulk request (Bulk V4, "Callback Url response").
+    """The result of one bulk request (Bulk V4, "Callback Url response").
 
     Attributes:
         transaction_id: as in the answer to the request, exact text.
         succeeded: whether the job ran. It says nothing of the rows: the documented sample is a success with 4 of 6
             rows failed, so read the counts.
-        total, processed, not_processed: rows; None when the service left the count out or masked it.
+        total: rows in the job; None when the service left the count out or masked it, like the two below.
+        processed: rows that it has added.
+        not_processed: rows that it has not.
         failed_file: link to the rows that failed, valid for 24 hours; None when there is none.
         message: the service's text, at most 500 characters.
-        started, ended: aware, in the platform's zone; None when missing or not a date.
+        started: aware, in the platform's zone; None when missing or not a date.
+        ended: likewise.
     """
 
     transaction_id: str
@@ -122,8 +118,8 @@ class ExportResult(Struct, frozen=True):
     """What came for a dial-status export; its body is not documented, so all of it is kept.
 
     Attributes:
-        unique_id: as in the answer to the request; empty when the body had none (then only the token tells whose it
-            is).
+        unique_id: as in the answer to the request; empty when the body had none (then only the token tells which
+            request it belongs to).
         succeeded: by the status word; without one, whether there is a link.
         message: the service's text, at most 500 characters.
         link: the one http or https link in the body; None when there is none, or several and none is named as a file.
@@ -147,7 +143,7 @@ class ExportResult(Struct, frozen=True):
 
 _MESSAGE_LIMIT = 500
 _FILE_KEYS = ("failedfilepath", "filepath", "fileurl", "downloadurl", "downloadlink", "file", "link", "url")
-_VERDICTS = {
+_SUCCEEDED = {
     **dict.fromkeys(("success", "successful", "true", "file successfully uploaded"), True),
     **dict.fromkeys(("fail", "fails", "failed", "failure", "error", "false", "file failed to upload"), False),
 }
@@ -158,7 +154,7 @@ _DATE = re.compile(r"((?:19|20|21)\d\d-\d\d-\d\d)[ T+](\d\d:\d\d:\d\d(?:\.\d{1,6
 
 
 class _Fields:
-    """Typed look at the fields; every complaint names the field and the shape of what came."""
+    """The fields, read by type; errors name the field and the shape of what came."""
 
     def __init__(self, raw: Mapping[str, object]) -> None:
         self.folded: dict[str, object] = {}
@@ -173,21 +169,21 @@ class _Fields:
         if value is None:
             return None
         if not isinstance(value, str):
-            raise CallbackError(f"{name} is {shape_of(value)}; right would be text or a number")
+            raise CallbackError(f"{name}: expected text or a number, got {shape_of(value)}")
         value = value.strip()
         return None if _ABSENT.fullmatch(value) else value
 
     def identifier(self, name: str) -> str | None:
         value = self.text(name)
         if value is not None and not _ID.fullmatch(value):
-            raise CallbackError(f"{name} is {shape_of(value)}; right would be up to 100 printable ASCII characters")
+            raise CallbackError(f"{name}: expected up to 100 printable ASCII characters, got {shape_of(value)}")
         return value
 
     def count(self, name: str) -> int | None:
         value = self.text(name)
         match = _COUNT.fullmatch(value or "")
         if value is not None and not match:
-            raise CallbackError(f"{name} is {shape_of(value)}; right would be a whole number of zero or more")
+            raise CallbackError(f"{name}: expected a whole number of zero or more, got {shape_of(value)}")
         return int(match[1]) if match else None
 
     def message(self) -> str:
@@ -207,10 +203,10 @@ class _Fields:
         value = self.text(name)
         return None if value is None else SecretUrl(value)
 
-    def verdict(self) -> bool | None:
+    def succeeded(self) -> bool | None:
         """Whether the job ran: by the status word, or by the two documented messages when that word is unlisted."""
         words = (str(self.folded.get(name)).strip().rstrip(".").lower() for name in ("status", "message"))
-        return next((_VERDICTS[word] for word in words if word in _VERDICTS), None)
+        return next((_SUCCEEDED[word] for word in words if word in _SUCCEEDED), None)
 
 
 _COUNTS = ("totalnouploaded", "numbersprocessed", "numbersnotprocessed")
@@ -253,17 +249,17 @@ def parse_callback(
 def _result(raw: dict[str, object], timezone: ZoneInfo) -> JobResult | ExportResult:
     fields = _Fields(raw)
     transaction_id = fields.identifier("transactionid")
-    verdict = fields.verdict()
+    succeeded = fields.succeeded()
     if transaction_id is None:
         if fields.folded.keys() & set(_COUNTS):
-            raise CallbackError(f"the callback has counts but no transactionId; {EXPECTED}")
-        return _export(raw, fields, verdict)
-    if verdict is None:
-        raise CallbackError("status is missing or not one of Success, Fail; the job's result cannot be told")
+            raise CallbackError(f"{EXPECTED}, got counts without transactionId")
+        return _export(raw, fields, succeeded)
+    if succeeded is None:
+        raise CallbackError("status: expected Success or Fail, got none or another word")
     total, processed, not_processed = (fields.count(name) for name in _COUNTS)
     return JobResult(
         transaction_id=transaction_id,
-        succeeded=verdict,
+        succeeded=succeeded,
         total=total,
         processed=processed,
         not_processed=not_processed,
@@ -274,15 +270,15 @@ def _result(raw: dict[str, object], timezone: ZoneInfo) -> JobResult | ExportRes
     )
 
 
-def _export(raw: dict[str, object], fields: _Fields, verdict: bool | None) -> ExportResult:
+def _export(raw: dict[str, object], fields: _Fields, succeeded: bool | None) -> ExportResult:
     unique_id = fields.identifier("uniqueid")
     kept = {_encodable(key): _encodable(value) for key, value in raw.items()}
     link = _only_link({fold(key): value.strip() for key, value in kept.items()})
-    if unique_id is None and verdict is None and link is None:
-        raise CallbackError(f"the callback has no transactionId, no uniqueId, no known status, no link; {EXPECTED}")
+    if unique_id is None and succeeded is None and link is None:
+        raise CallbackError(f"{EXPECTED}, got neither transactionId, uniqueId, known status nor link")
     return ExportResult(
         unique_id=unique_id or "",
-        succeeded=verdict if verdict is not None else link is not None,
+        succeeded=succeeded if succeeded is not None else link is not None,
         message=fields.message() if isinstance(fields.folded.get("message", ""), str) else "",
         link=link,
         fields=kept,
@@ -291,6 +287,6 @@ def _export(raw: dict[str, object], fields: _Fields, verdict: bool | None) -> Ex
 
 def _only_link(fields: Mapping[str, str]) -> SecretUrl | None:
     named = [fields[name] for name in _FILE_KEYS if _URL.fullmatch(fields.get(name, ""))]
-    # Our own callback URL may be echoed; it is no result, and it holds the token.
+    # The body may repeat our callback URL; it is no result, and it holds the token.
     found = named or [value for name, value in fields.items() if _URL.fullmatch(value) and "callback" not in name]
     return SecretUrl(found[0]) if len(set(found)) == 1 else None

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 
 from ..errors import CallbackTimeoutError, ConfigurationError
 from .results import ExportResult, JobResult
-from .url_tokens import url_token, verify
+from .url_tokens import url_token
 
 __all__ = ["CallbackResult", "PendingCallback", "PendingCallbacks"]
 
@@ -25,7 +25,7 @@ _ANSWERED_LIMIT: Final = 1_024
 
 
 class PendingCallback:
-    """A place for the callbacks that bear one token; a context manager, or closed by ``close``.
+    """A place for the callbacks with one token; a context manager, or closed by ``close``.
 
     What comes between its making and ``get`` is kept, so a callback that is faster than the answer to its request is
     not lost. Used from one event loop, that of the receiver.
@@ -49,7 +49,7 @@ class PendingCallback:
         """Expect nothing any more; idempotent."""
         self._owner.forget(self._token, answered=bool(self._results))
 
-    async def get(self, timeout: float | None = None) -> CallbackResult:  # noqa: ASYNC109 - how long the caller waits
+    async def get(self, timeout: float | None = None) -> CallbackResult:  # noqa: ASYNC109 - as in asyncio.wait_for
         """The next callback, the first one first. Exact repeats are left out.
 
         Args:
@@ -63,10 +63,8 @@ class PendingCallback:
                 return await self._queue.get()
         raise CallbackTimeoutError(f"no callback came within {timeout or 0:g} s")
 
-    def take_in(self, token: str, result: CallbackResult) -> bool:
+    def keep(self, result: CallbackResult) -> bool:
         """Keep a callback; True when it, or one that says the same, is kept."""
-        if not verify(self._token, token):
-            return False
         if result in self._results:
             return True
         if len(self._results) >= _HELD_LIMIT:
@@ -90,18 +88,16 @@ class PendingCallbacks:
         return len(self._open)
 
     def expect(self, token: str) -> PendingCallback:
-        """Begin to keep callbacks that bear ``token``; to be called before the request goes out.
+        """Begin to keep callbacks with ``token``; to be called before the request goes out.
 
         Raises:
             ConfigurationError: the token is not from ``new_token``, or is expected already.
         """
         if url_token(f"/{token}") != token:
-            raise ConfigurationError(
-                "a token to expect must come from new_token(); the receiver would not find another"
-            )
+            raise ConfigurationError("token: expected one from new_token(), got another text")
         key = _key(token)
         if key in self._open:
-            raise ConfigurationError("this token is expected already; each request needs a token of its own")
+            raise ConfigurationError("token: expected a new one for each request, got one that is waited for already")
         pending = self._open[key] = PendingCallback(self, token)
         return pending
 
@@ -109,7 +105,7 @@ class PendingCallbacks:
         """Hand a callback to its ``PendingCallback``; see ``CallbackSink``."""
         key = _key(token)
         pending = self._open.get(key)
-        return pending.take_in(token, result) if pending is not None else key in self._answered
+        return pending.keep(result) if pending is not None else key in self._answered
 
     def forget(self, token: str, *, answered: bool) -> None:
         """End a wait; when it was ``answered``, repeats are still known for a while."""

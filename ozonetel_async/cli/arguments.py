@@ -141,9 +141,22 @@ def open_rows(args: argparse.Namespace) -> CsvRows:
     try:
         return read_csv(args.file, dict(args.column), encoding=args.encoding, delimiter=args.delimiter)
     except (ConfigurationError, InputError) as error:
-        if "columns={" not in error.message:
-            raise
-        raise type(error)(f"{error.message}; on the command line: --column HEADER=COLUMN") from None
+        raise type(error)(_as_options(error.message)) from None
+
+
+_OPTIONS: Final = (
+    (re.compile(r"""columns=\{(['"])(.*?)\1: None\}"""), r'--column "\2="'),
+    (re.compile(r"""columns=\{(['"])(.*?)\1: '(.*?)'\}"""), r'--column "\2=\3"'),
+    (re.compile(r"columns=\{HEADER: '(.*?)'\}"), r'--column "HEADER=\1"'),
+    (re.compile(r"encoding='([^']+)'"), r"--encoding \1"),
+)
+
+
+def _as_options(message: str) -> str:
+    """A message of ``read_csv`` in terms of the command line."""
+    for argument, option in _OPTIONS:
+        message = argument.sub(option, message)
+    return message
 
 
 def check_other_files(option: str, path: str | None, inputs: dict[str, str | None]) -> None:

@@ -368,7 +368,7 @@ def _rich_wanted(stream: TextIO) -> bool:
 
 
 def streams() -> tuple[TextIO, TextIO]:
-    """stdout and stderr, which escape what their encoding cannot write instead of failing.
+    """Standard output and error, which escape what their encoding cannot write instead of failing.
 
     In place of one that was closed when the process was started: for stdout, a stream that cannot be written; for
     stderr, one that goes nowhere.

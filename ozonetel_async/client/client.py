@@ -43,12 +43,15 @@ from ..protocol.params import (
 )
 from ..protocol.replies import Reply, batch_receipt, export_receipt, lead_receipt
 from ..protocol.requests import Params
-from ..rows.batches import ChunkerMaker, chunker_maker, raise_invalid
+from ..rows.batches import Chunker, ChunkerMaker, OnInvalid, chunker_maker, raise_invalid
 from ..rows.columns import Layout
-from ..rows.intake import Rows, RowSource
+from ..rows.intake import Rows, RowSource, prepared
+from ..rows.rejects import Rejects
 from ..sending.dispatcher import ApiRequest, Dispatcher, check_queue_options
+from ..sending.shared.store import SharedStore, StoreFigures
 from ..sending.transport import Transport
 from ..upload.upload import OnUnknown, UploadOptions
+from .buffer import BufferOptions, LeadBuffer, OnBufferResult
 from .legacy import LegacyClient
 from .schedule import OnResult, schedule_rows
 
@@ -76,6 +79,8 @@ class QueueFigures(Protocol):
         next_free_in: seconds until one could start; 0.0 when one could now.
         refused: refusals for the rate so far.
         worst_window: most requests started in any one window so far.
+        store: how the queue stands with the store that shares its limit; None without ``shared=``. With it, ``free``
+            and ``next_free_in`` are as of the last word from the store.
     """
 
     @property
@@ -90,6 +95,8 @@ class QueueFigures(Protocol):
     def refused(self) -> int: ...
     @property
     def worst_window(self) -> int: ...
+    @property
+    def store(self) -> StoreFigures | None: ...
 
 
 class OzonetelClient:
@@ -114,6 +121,8 @@ class OzonetelClient:
         ssl: TLS settings for requests and downloads, such as further authorities.
         link_policy: what may be fetched of the links that callbacks bring; default: the documented host, over https.
         clean: what may be repaired in leads, unless a call says otherwise; None changes nothing.
+        shared: a ``RedisShared`` or ``PostgresShared`` through which all processes of the account keep one limit and
+            use one bearer token; default: the limit is this client's alone.
 
     Raises:
         ConfigurationError: a setting is missing or wrong.
@@ -138,6 +147,7 @@ class OzonetelClient:
         ssl: SSLContext | None = None,
         link_policy: LinkPolicy | None = None,
         clean: Cleaning | None = None,
+        shared: SharedStore | None = None,
     ) -> None:
         credentials, base, dialer = from_env(api_key, username, base_url, dialer_url)
         self._config = ClientConfig(
@@ -158,7 +168,9 @@ class OzonetelClient:
             proxy = check_proxy("proxy", proxy)
         elif session is None and environment_proxy(base) is not None:
             _log.warning("HTTPS_PROXY is set and not used; pass proxy= to send requests through it")
-        self._dispatcher = Dispatcher(self._config, Transport(self._config.timeouts, session, proxy=proxy, tls=ssl))
+        self._dispatcher = Dispatcher(
+            self._config, Transport(self._config.timeouts, session, proxy=proxy, tls=ssl), shared
+        )
         self._link_policy = _link_policy(link_policy, proxy, ssl)
         self.queues: Mapping[QueueName, QueueFigures] = MappingProxyType(self._dispatcher.queues)
         self.legacy: LegacyClient = LegacyClient(self._config, self._dispatcher, max_wait)
@@ -258,11 +270,79 @@ class OzonetelClient:
             action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
         )
         check_campaign(campaign)
-        rows = await _take_at_most(leads, self._dispatcher.endpoints["bulk"].rows)
+        leads = prepared(leads, columns)
+        rows = await _take_at_most(leads, self._dispatcher.endpoints["bulk"].rows, named=columns is None)
         chunker = self._chunker("bulk", columns, leads, clean)(raise_invalid)
         (batch,) = chunker.feed(rows) or chunker.flush()
         reply = await self._request("bulk", params, campaign, queue_priority, max_wait, batch.payload)
         return batch_receipt(reply, batch.rows, chunker.cleaned)
+
+    def buffer(
+        self,
+        campaign: str,
+        *,
+        max_delay: float = 5.0,
+        max_rows: int = 500,
+        max_waiting: int = 10_000,
+        columns: Sequence[str] = (),
+        action: Action | None = None,
+        check_duplicate: bool | None = None,
+        is_delete: bool | None = None,
+        callback_url: str | None = None,
+        clean: Cleaning | bool | None = None,
+        journal: str | PathLike[str] | None = None,
+        on_result: OnBufferResult | None = None,
+        queue_priority: int = 0,
+    ) -> LeadBuffer:
+        """Collect single leads, and send them as batches (page "Bulk Data (V4)"; 5 a minute, 500 leads each).
+
+        Use it as ``async with client.buffer("Diwali") as buffer``, then ``await buffer.add(lead)`` from any task. A
+        batch leaves when it is full, or when its oldest lead has waited for ``max_delay`` and the limit has a place;
+        while it has none, the batch goes on filling.
+
+        Args:
+            campaign: an outbound campaign.
+            max_delay: most seconds for which a lead waits for others while the limit has a place.
+            max_rows: leads in a batch, 500 at most.
+            max_waiting: leads that may wait; a further one waits for room.
+            columns: the further columns that the campaign maps, by their service names. A lead with another one is
+                refused: the service fails whole batches with a column that it does not know.
+            action, check_duplicate, is_delete: as for ``add_batch``.
+            clean: as for ``add_lead``.
+            callback_url: as for ``add_batch``; with a journal, each batch gets a URL of its own, as in ``upload``.
+            journal: path of a file, one per buffer, that holds what ``put`` was given until it is sent. After a crash,
+                the next buffer with it sends what had not left; a batch whose answer was cut off stays unknown and is
+                not sent again. The service being away, leads wait for it.
+            on_result: called with each lead that was ``put`` and its receipt or error; those that an earlier process
+                has put into the journal as well.
+            queue_priority: place of the batches in the bulk queue; larger goes first.
+
+        Raises:
+            ConfigurationError: an argument is wrong.
+            JournalError: on entering, as for ``upload``.
+        """
+        options = BufferOptions(
+            max_delay=max_delay,
+            max_rows=max_rows,
+            max_waiting=max_waiting,
+            columns=tuple(columns),
+            journal=journal,
+            callback_url=callback_url,
+            on_result=on_result,
+            queue_priority=queue_priority,
+        )
+        options.check(self._dispatcher.endpoints["bulk"].rows)
+
+        chosen = chosen_cleaning(clean, self._config.clean)
+
+        def new_chunker(on_invalid: OnInvalid, row_limit: int) -> Chunker:
+            now = datetime.now(self._config.timezone)
+            return chunker_maker(self._config, "bulk", row_limit, None, (), now, chosen)(on_invalid)
+
+        params = bulk_params(
+            action=action, check_duplicate=check_duplicate, is_delete=is_delete, callback_url=callback_url
+        )
+        return LeadBuffer(self._dispatcher, self._config, check_campaign(campaign), params, options, new_chunker)
 
     async def upload(
         self,
@@ -280,7 +360,7 @@ class OzonetelClient:
         callback_timeout: float | None = None,
         on_progress: Callable[[UploadReport], object] | None = None,
         on_unknown: OnUnknown = "hold",
-        rejects: str | PathLike[str] | None = None,
+        rejects: str | PathLike[str] | Rejects | None = None,
         clean: Cleaning | bool | None = None,
         changes: str | PathLike[str] | None = None,
         stop: asyncio.Event | None = None,
@@ -314,7 +394,8 @@ class OzonetelClient:
                 are waited for no longer.
             on_unknown: ``"hold"`` reports batches without a trustworthy answer and leaves them alone. ``"resend"``
                 sends them again, and needs ``check_duplicate=True`` so that nobody is added twice.
-            rejects: path of a CSV that receives every invalid row with its number and reason.
+            rejects: a CSV that receives every invalid row with its own columns, its number and line, and what is wrong
+                with it: its path, or ``Rejects(path, …)`` with more options. Mended, it can be uploaded as it is.
             clean: what may be repaired in cells, counted in ``report.cleaned``; None takes the client's setting, False
                 repairs nothing. A journal belongs to one setting.
             changes: path of a CSV that receives every repaired cell: its row, line in the file, column, the kind of
@@ -343,6 +424,7 @@ class OzonetelClient:
             stop=stop,
         )
         options.check(check_duplicate=bool(check_duplicate))
+        leads = prepared(leads, columns)
         # Imported here: the journal and what reads callbacks are half of the library, and a web app that adds single
         # leads would pay for them at every start.
         from ..upload.run import run_upload
@@ -387,6 +469,7 @@ class OzonetelClient:
             off.
         """
         params = schedule_params(check_duplicate)
+        leads = prepared(leads, columns)
         chunker = self._chunker("schedule", columns, leads, clean)
         return await schedule_rows(
             self._dispatcher,
@@ -526,9 +609,9 @@ def _link_policy(given: LinkPolicy | None, proxy: str | None, ssl: SSLContext | 
     return replace(policy, proxy=policy.proxy or proxy, ssl=policy.ssl or ssl)
 
 
-async def _take_at_most(leads: Rows, limit: int) -> list[Row]:
+async def _take_at_most(leads: Rows, limit: int, *, named: bool) -> list[Row]:
     """All rows of a small input; an endless one is left after one row too many."""
-    intake = RowSource(leads)
+    intake = RowSource(leads, named=named)
     rows: list[Row] = []
     try:
         while len(rows) <= limit and (taken := await intake.take()):

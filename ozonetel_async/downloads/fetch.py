@@ -1,7 +1,4 @@
-"""Fetches the file behind a link of a callback, over a session of its own: no cookies, no credentials, no redirects.
-
-Beside ``transport``, the only module that knows aiohttp's client.
-"""
+"""Fetches the file behind a link of a callback, over a session of its own: no cookies, no credentials, no redirects."""
 
 from __future__ import annotations
 
@@ -42,11 +39,12 @@ async def fetch(
     generator when leaving it early (``contextlib.aclosing``).
 
     Args:
+        link: where the file is.
         policy: what may be fetched; default ``LinkPolicy()``.
         resolver: looks up the host; default: the system's.
 
     Raises:
-        DownloadError: ``.state`` tells what is wrong. It bears neither the link's query nor an exception that does.
+        DownloadError: ``.state`` tells what is wrong. Neither the error nor its context holds the link's query.
     """
     policy = policy or LinkPolicy()
     download = _Download(link, policy, check_link(link, policy), resolver)
@@ -76,7 +74,7 @@ class _Resolver(AbstractResolver):
         results: list[ResolveResult] = []
         for found in await self._inner.resolve(host, port, family):
             try:
-                # One bad address spoils them all: an honest name has none.
+                # One bad address is enough to refuse the host.
                 check_address(found["host"], self._reach, self._policy)
             except DownloadError as refusal:
                 self.refusal = refusal.with_traceback(None)
@@ -89,7 +87,7 @@ class _Resolver(AbstractResolver):
 
 
 class _Download:
-    """One download. Whatever shows the whole link stays in here, where no traceback or ``repr`` looks."""
+    """One download. Texts with the whole link stay inside, so that no traceback or ``repr`` shows them."""
 
     def __init__(
         self,
@@ -137,7 +135,7 @@ class _Download:
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> DownloadError:
         beginning = b""
-        with suppress(DownloadError):  # the status alone is telling enough
+        with suppress(DownloadError):  # the status is enough
             while len(beginning) < _REFUSAL_LIMIT and (chunk := await self._guard(response.content.readany())):
                 beginning += chunk
         return read_refusal(self._link, response.status, beginning[:_REFUSAL_LIMIT], datetime.now(UTC))
@@ -148,7 +146,7 @@ class _Download:
         name = self._response.headers.get("Content-Encoding", "identity").strip().lower()
         window = _WINDOW_BITS.get(name)
         if window is None:
-            raise DownloadError("failed", "the file is packed in a way that is not known; right would be gzip or none")
+            raise DownloadError("failed", "expected no packing or gzip, got another Content-Encoding")
         return _Unpacker(window, self._policy.max_bytes, self._too_large)
 
     async def read(self) -> bytes:

@@ -1,14 +1,14 @@
 """Rules for fetching a link found in a callback: which links, which addresses, and what a refusal means. No I/O.
 
-A callback is trusted by its token alone, and tokens stand in access logs. So its link is untrusted input: fetched as
-it comes, it would let anyone with a token make this machine send requests into its own network.
+A callback is trusted by its token alone, and tokens appear in access logs. So its link is untrusted input: without
+these rules anyone with a token could make this machine send requests into its own network.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from ssl import SSLContext
 from typing import Final, Literal, TypeAlias
 from urllib.parse import parse_qsl
@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 
 from ..callbacks.results import SecretUrl
-from ..config import MOST_SECONDS, check_proxy, told
+from ..config import check_proxy, is_loopback
 from ..errors import ConfigurationError, DownloadError
 
 __all__ = [
@@ -33,7 +33,6 @@ S3_HOST: Final = "etl-dataprocessing.s3.ap-south-1.amazonaws.com"
 """Where the service keeps its files (Bulk V4, the sample of "Callback Url response")."""
 
 Reach: TypeAlias = Literal["public", "loopback"]
-_Network: TypeAlias = IPv4Network | IPv6Network
 
 _HOST = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])")
 _LOOPBACK = re.compile(r"https?://(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?/")
@@ -94,23 +93,25 @@ class LinkPolicy(Struct, frozen=True, kw_only=True):
     ssl: SSLContext | None = None
 
     def __post_init__(self) -> None:
-        for host in _tuple("hosts", self.hosts):
-            if not (isinstance(host, str) and _HOST.fullmatch(host)):
-                raise ConfigurationError("LinkPolicy.hosts takes lower-case names such as 'bucket.s3.amazonaws.com'")
-        for port in _tuple("ports", self.ports):
-            if not (type(port) is int and 0 < port < 65_536):
-                raise ConfigurationError(f"LinkPolicy.ports takes whole numbers from 1 to 65535, got {port!r}")
-        for network in _tuple("networks", self.networks):
+        for host in self.hosts:
+            if not _HOST.fullmatch(host):
+                raise ConfigurationError(
+                    f"LinkPolicy.hosts: expected lower-case names such as 'bucket.s3.amazonaws.com', got {host!r}"
+                )
+        for port in self.ports:
+            if not 0 < port < 65_536:
+                raise ConfigurationError(f"LinkPolicy.ports: expected whole numbers from 1 to 65535, got {port!r}")
+        for network in self.networks:
             try:
-                ip_network(str(network))
+                ip_network(network)
             except ValueError:
                 raise ConfigurationError(
-                    f"LinkPolicy.networks takes ranges such as '10.0.0.0/8', got {network!r}"
+                    f"LinkPolicy.networks: expected ranges such as '10.0.0.0/8', got {network!r}"
                 ) from None
-        for name, most in (("max_bytes", 2**63), ("seconds", MOST_SECONDS)):
+        for name in ("max_bytes", "seconds"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-                raise ConfigurationError(f"LinkPolicy.{name} must be a number above zero, got {told(value)}")
+            if not 0 < value < float("inf"):
+                raise ConfigurationError(f"LinkPolicy.{name}: expected a number above zero, got {value!r}")
         if self.proxy is not None:
             check_proxy("LinkPolicy.proxy", self.proxy)
 
@@ -118,12 +119,6 @@ class LinkPolicy(Struct, frozen=True, kw_only=True):
         # Without the proxy, whose URL may hold a password.
         names = (name for name in self.__struct_fields__ if name != "proxy")
         return f"LinkPolicy({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
-
-
-def _tuple(name: str, value: object) -> tuple[object, ...]:
-    if not isinstance(value, tuple):
-        raise ConfigurationError(f"LinkPolicy.{name} must be a tuple, got {type(value).__name__}")
-    return value
 
 
 def check_link(link: SecretUrl, policy: LinkPolicy) -> Reach:
@@ -176,20 +171,12 @@ def check_address(address: str, reach: Reach, policy: LinkPolicy) -> None:
     except ValueError:
         raise DownloadError("refused", "the link's host has an address that is no IP address") from None
     if getattr(found, "scope_id", None) is None:
-        if reach == "loopback" and found in (_LOOPBACK_4 if found.version == 4 else _LOOPBACK_6):
+        if reach == "loopback" and is_loopback(address):
             return
-        if reach == "public" and (_is_public(found) or any(found in net for net in map(_network, policy.networks))):
+        if reach == "public" and (_is_public(found) or any(found in ip_network(net) for net in policy.networks)):
             return
     where = "outside this machine" if reach == "loopback" else "in a network that is not public"
     raise DownloadError("refused", f"the link's host is {where}; if that is right, name it in LinkPolicy.networks")
-
-
-_LOOPBACK_4: Final = IPv4Network("127.0.0.0/8")
-_LOOPBACK_6: Final = IPv6Network("::1/128")
-
-
-def _network(text: str) -> _Network:
-    return ip_network(text)
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
@@ -231,4 +218,4 @@ def read_refusal(link: SecretUrl, status: int, body: bytes, now: datetime) -> Do
         code in _EXPIRED_CODES or "has expired" in text or (end is not None and end <= now)
     ):
         return DownloadError("expired", f"the link has expired or was withdrawn ({said}); it works for 24 hours")
-    return DownloadError("failed", f"the link's host answered with {said}; right would be HTTP 200")
+    return DownloadError("failed", f"expected HTTP 200 from the link's host, got {said}")

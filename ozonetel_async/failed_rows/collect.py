@@ -112,8 +112,8 @@ class _Collector:
     async def _collect(self, entry: JournaledBatch) -> tuple[list[Match], str]:
         result = entry.settlement.result
         assert result is not None
-        verdict = batch_counts(entry, result)
-        if result.failed_file is None or not (verdict.not_added or verdict.unreported):
+        counts = batch_counts(entry, result)
+        if result.failed_file is None or not (counts.not_added or counts.unreported):
             return [], "none"
         sent = await self._journal.sent_rows(entry.index)
         try:
@@ -122,7 +122,7 @@ class _Collector:
             return [], _NOTES.get(error.state, "failed: {}").format(error)[:_NOTE_LIMIT]
         except CallbackError as error:
             return [], f"failed: {error}"[:_NOTE_LIMIT]
-        state, expected = "done", verdict.not_added or min(result.not_processed or 0, entry.rows)
+        state, expected = "done", counts.not_added or min(result.not_processed or 0, entry.rows)
         if sum(bool(row.as_written) for row in failed) < expected:
             failed = [row for row in failed if row.as_written]
             state = f"failed: the list has {len(failed):,} of the {expected:,} rows that the service did not add"

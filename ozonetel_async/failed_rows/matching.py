@@ -1,4 +1,4 @@
-"""Which of the rows sent each failed row is: by phone number, and by the other cells where several rows bear it.
+"""Which of the rows sent each failed row is: by phone number, and by the other cells where several rows have it.
 
 The service tells failed rows by nothing but their cells, and may have rewritten them, the number too. So rows whose
 numbers are one after normalising are told apart by their other cells, and not by the spelling of the number. What
@@ -49,11 +49,6 @@ class Match(Struct, frozen=True):
     row: int | None
     how: Literal["exact", "key", "rounded", "ambiguous", "surplus", "unmatched"]
     candidates: tuple[int, ...] = ()
-
-    @property
-    def certain(self) -> bool:
-        """Whether there is a row and no other could have been meant."""
-        return self.row is not None and len(self.candidates) == 1
 
 
 class _Fit(NamedTuple):
@@ -139,7 +134,7 @@ class PhoneIndex:
                     free ^= 1 << place
                     yield index, place
         elif duplicates:
-            return  # of one number in several spellings, nobody knows which the service counts as equal
+            return  # it is not documented which spellings of one number the service counts as equal
         if free.bit_count() <= len(others) or self._is_one(free, self._identity):
             # Those in the very spelling first, or another would take their row.
             for index, _, fit in sorted(others, key=lambda claim: not claim[2].same_text):

@@ -76,7 +76,7 @@ def rounded(text: str) -> Rounded | None:
 
 
 def _bare(text: str) -> str:
-    if not isinstance(text, str) or len(text) > _TEXT_LIMIT:
+    if len(text) > _TEXT_LIMIT:
         return ""
     text = _INVISIBLE.sub("", text).strip(_MARKS)
     return "+" + text[3:] if text[:3].lower() == "%2b" else text

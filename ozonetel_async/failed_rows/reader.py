@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from ..callbacks.bodies import fold, shape_of
+from ..callbacks.bodies import fold
 from ..errors import CallbackError
 from .phones import phone_key, rounded
 
-__all__ = ["FailedRow", "FailedRowReader", "read_failed_rows"]
+__all__ = ["FailedRow", "FailedRowReader"]
 
 _LINE_LIMIT = 65_536
 _CELL_LIMIT = 4_000
@@ -49,44 +49,29 @@ class FailedRow(Struct, frozen=True):
         reason: the service's text; None when the file has no column for it.
         cells: every cell by its column's name; columns without one are ``column_1``, ``column_2``, ….
         as_written: the phone cell as the file has it.
-        line: 1-based number of the row in the file, blank lines, the header and those above it not counted.
     """
 
     phone: str
     reason: str | None
     cells: Mapping[str, str]
     as_written: str = ""
-    line: int = 0
 
     def __repr__(self) -> str:
         # Rows end up in logs and tracebacks: enough to find one again, too little to call it.
-        return f"FailedRow('…{self.phone[-3:]}', reason={'…' if self.reason else None}, line={self.line})"
+        return f"FailedRow('…{self.phone[-3:]}', reason={'…' if self.reason else None})"
 
     __str__ = __repr__
-
-
-def read_failed_rows(chunks: Iterable[str | bytes], *, columns: Sequence[str] = ()) -> Iterator[FailedRow]:
-    """Stream the rows of a failed file.
-
-    Args:
-        chunks: pieces of the file, cut anywhere; bytes as downloaded, or text.
-        columns: names of the columns that were sent; they tell a foreign last column, which then holds the reasons, and
-            name the columns of a file without header.
-
-    Raises:
-        CallbackError: not a table of this kind: markup, JSON, a line or a row beyond every limit, chunks of another
-            type.
-    """
-    reader = FailedRowReader(columns=columns)
-    for chunk in chunks:
-        yield from reader.feed(chunk)
-    yield from reader.close()
 
 
 class FailedRowReader:
     """Reads a failed file piece by piece, in constant memory: ``feed`` each chunk, then ``close``.
 
-    Parameters and errors are those of ``read_failed_rows``.
+    Args:
+        columns: names of the columns that were sent; a last column that is not among them holds the reasons, and they
+            name the columns of a file without header.
+
+    Raises:
+        CallbackError: not a table of this kind: markup, JSON, a line or a row beyond every limit.
     """
 
     def __init__(self, *, columns: Sequence[str] = ()) -> None:
@@ -96,9 +81,8 @@ class FailedRowReader:
         self._records = _Records()
         self._sample: list[list[str]] = []
         self._layout: _Layout | None = None
-        self._count = 0
 
-    def feed(self, chunk: str | bytes) -> list[FailedRow]:
+    def feed(self, chunk: bytes) -> list[FailedRow]:
         """The rows that this chunk completes."""
         return self._rows(record for line in self._whole_lines(chunk) for record in self._records.feed(line))
 
@@ -108,7 +92,7 @@ class FailedRowReader:
         records = [record for line in lines for record in self._records.feed(line)]
         return self._rows([*records, *self._records.close()]) + self._flush()
 
-    def _whole_lines(self, chunk: str | bytes, *, final: bool = False) -> Iterator[str]:
+    def _whole_lines(self, chunk: bytes, *, final: bool = False) -> Iterator[str]:
         for line in self._lines.feed(chunk, final=final):
             yield from self._top.feed(line)
 
@@ -116,7 +100,7 @@ class FailedRowReader:
         rows: list[FailedRow] = []
         for record in records:
             if self._layout is not None:
-                rows.append(self._row(self._layout, record))
+                rows.append(self._layout.row(record))
                 continue
             self._sample.append(record)
             if len(self._sample) >= _SAMPLE:
@@ -127,12 +111,8 @@ class FailedRowReader:
         if self._layout is None and self._sample:
             self._layout = _find_layout(self._sample, self._columns)
             sample, self._sample = self._sample[self._layout.header_rows :], []
-            return [self._row(self._layout, record) for record in sample]
+            return [self._layout.row(record) for record in sample]
         return []
-
-    def _row(self, layout: _Layout, record: list[str]) -> FailedRow:
-        self._count += 1
-        return layout.row(record, self._count)
 
 
 # --- bytes to lines to records -------------------------------------------------------------------------------------
@@ -147,12 +127,8 @@ class _Lines:
         self._rest = ""
         self._begun = False
 
-    def feed(self, chunk: str | bytes, *, final: bool = False) -> Iterator[str]:
+    def feed(self, chunk: bytes, *, final: bool = False) -> Iterator[str]:
         """The lines that this chunk completes; with ``final`` also the last one without an end."""
-        if isinstance(chunk, str):
-            chunk = chunk.encode("utf-8", "replace")
-        if not isinstance(chunk, bytes | bytearray):
-            raise CallbackError(f"a chunk of the failed file is {shape_of(chunk)}; right would be bytes or text")
         if self._decoder is None:
             self._head += chunk
             if len(self._head) < 4 and not final:
@@ -294,18 +270,18 @@ class _Layout(Struct, frozen=True):
     reason: int | None
     header_rows: int
 
-    def row(self, record: list[str], line: int) -> FailedRow:
+    def row(self, record: list[str]) -> FailedRow:
         width, extra = len(self.names), ""
         if len(record) > width:
             extra = ",".join(record[width:])
             if self.reason == width - 1:
-                # Reasons are sentences, and whoever does not quote them has their commas cut them up.
+                # Reasons are sentences: in a file without quotes their commas cut them into several cells.
                 record = [*record[: width - 1], f"{record[width - 1]},{extra}"]
         names = (*self.names, *(f"column_{number}" for number in range(width + 1, len(record) + 1)))
         cells = dict(zip(names, [*record, *[""] * (width - len(record))], strict=True))
         phone = self._phone_cell(record)
         reason = extra if self.reason is None else cells[names[self.reason]]
-        return FailedRow(phone_key(phone) or "", reason or None, cells, phone, line)
+        return FailedRow(phone_key(phone) or "", reason or None, cells, phone)
 
     def _phone_cell(self, record: list[str]) -> str:
         if self.phone is not None:

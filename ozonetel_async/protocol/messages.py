@@ -23,7 +23,6 @@ class Meaning(Enum):
     CAMPAIGN = "campaign"
     REQUEST = "request"  # the request as a whole, or one of its parameters; Reply.field names it then
     SERVER = "server"  # a fault on the way or over there; the outcome is unknown
-    NOT_FOUND = "not_found"
     UNKNOWN = "unknown"
 
 
@@ -39,7 +38,6 @@ class Message(NamedTuple):
         only_at: endpoints at which it is believed; needed for a success. A refusal is believed everywhere.
         needs: key of `Reply.data` without whose value the message proves nothing.
         with_token: what it means instead when the request carried a bearer token.
-        under_success: whether the page shows this refusal under a succeeding status word.
     """
 
     pattern: str
@@ -49,7 +47,6 @@ class Message(NamedTuple):
     only_at: tuple[str, ...] = ()
     needs: str | None = None
     with_token: Meaning | None = None
-    under_success: bool = False
 
 
 _ADD = ("add",)
@@ -65,18 +62,12 @@ _S_TOKEN = "Generate Token"  # noqa: S105 -- a page name
 _S_DELETE = "Delete Campaign Data"
 _S_DELETE_BULK = "Delete Campaign Bulk Data"
 _S_DELETE_OLD = "Delete Campaign Data (GET, deprecated)"
-_S_STATUS = "Campaign Status"
-_S_SET = "Set Campaign Status"
-_S_SCHEDULED = "Get Scheduled Data"
-_S_UNSCHEDULE = "Delete Scheduled Data"
 _S_FILE = "Bulk Upload by file"
-_S_WHATSAPP = "WhatsApp Bulk Upload by file"
 _S_AGENTS = "Agent Details"
 _S_CDR = "Fetch CDR Details"
 _M = Meaning
 
-# Endpoints beyond those of endpoints.py are named here too: their messages share the service's vocabulary, and a
-# success of theirs must not be believed where it does not belong.
+# Refusals of other endpoints stand here where the same words may well come from ours.
 MESSAGES: tuple[Message, ...] = (
     # -- successes ---------------------------------------------------------------------------------------------
     Message("SuccessFully Updated", _M.ACCEPTED, _S_ADD, only_at=_ADDS),
@@ -92,16 +83,8 @@ MESSAGES: tuple[Message, ...] = (
     ),
     Message("Number Already Exist", _M.DUPLICATE, f"{_S_ADD}; {_S_LEGACY_ADD}", only_at=_ADDS),
     Message("Number Already Existed", _M.DUPLICATE, _S_ADD, only_at=_ADD),
-    Message("SuccessFully Updated", _M.ACCEPTED, _S_OLD_BULK, only_at=("old_bulk_row",)),
     Message("Data updated successfully", _M.ACCEPTED, _S_SCHEDULE, only_at=("schedule_row",)),
     Message("queued successfully", _M.QUEUED, _S_V4, only_at=("bulk",), needs="transactionid"),
-    Message("File Successfully uploaded.", _M.ACCEPTED, _S_V4, only_at=("bulk_callback",)),
-    Message("Data processing", _M.QUEUED, _S_FILE, only_at=("file_upload",)),
-    Message("Data uploaded successfully", _M.ACCEPTED, _S_FILE, only_at=("file_callback",)),
-    Message("Deleted Successfully", _M.ACCEPTED, _S_DELETE, only_at=("delete",)),
-    Message("xxxx Records Deleted Successfully", _M.ACCEPTED, _S_DELETE_OLD, only_at=("legacy_delete",)),
-    Message("SUCCESSFULLY UPDATED, xxxx was started", _M.ACCEPTED, _S_SET, only_at=("set_campaign",)),
-    Message("SUCCESSFULLY UPDATED, xxxx was stopped", _M.ACCEPTED, _S_SET, only_at=("set_campaign",)),
     # -- credentials -------------------------------------------------------------------------------------------
     Message("No User Found", _M.AUTH, f"{_S_LEGACY_ADD}; {_S_OLD_BULK} (there for a bad campaign too)"),
     Message("Invalid User Details", _M.AUTH, f"{_S_ADD}; {_S_DELETE}"),
@@ -117,8 +100,6 @@ MESSAGES: tuple[Message, ...] = (
     Message("Authentication failed", _M.AUTH, f"{_S_DIAL}; {_S_FILE}"),
     Message("apiKey is invalid", _M.AUTH, _S_DIAL),
     Message("userName is invalid", _M.AUTH, _S_DIAL),
-    # Get Scheduled Data answers a wrong key with success and this text; elsewhere it would say nothing.
-    Message("null", _M.AUTH, _S_SCHEDULED, only_at=("scheduled_data",), under_success=True),
     # It is about the account's "API Authentication" setting, not about the request's `action`.
     Message("Invalid action.", _M.AUTH_MODE, _S_ADD),
     Message("Token Expired", _M.TOKEN, f"{_S_TOKEN_AUTH}; {_S_TOKEN}"),
@@ -132,12 +113,6 @@ MESSAGES: tuple[Message, ...] = (
     Message("Invalid Campaign Name", _M.CAMPAIGN, _S_V4),
     Message("campaignName is invalid", _M.CAMPAIGN, f"{_S_DIAL}; {_S_DELETE_OLD}"),
     Message("The selected campaign is not outbound", _M.CAMPAIGN, _S_ADD),
-    Message("Campaign should not be null are empty", _M.CAMPAIGN, f"{_S_DELETE}; {_S_DELETE_BULK}"),
-    Message("Passed campaign are invalid", _M.CAMPAIGN, f"{_S_DELETE}; {_S_DELETE_BULK}"),
-    Message("Campaign not found", _M.CAMPAIGN, _S_FILE),
-    Message("Campaign is running", _M.CAMPAIGN, _S_FILE),
-    Message("Campain is running", _M.CAMPAIGN, _S_WHATSAPP),
-    Message("Campain under process", _M.CAMPAIGN, _S_WHATSAPP),
     # -- fields ------------------------------------------------------------------------------------------------
     Message(
         "phone number should be numeric and must be between 3 to 16 digits and allows prefix +",
@@ -147,8 +122,6 @@ MESSAGES: tuple[Message, ...] = (
     ),
     Message("Phone Number is Empty!", _M.REJECT, f"{_S_LEGACY_ADD}; {_S_OLD_BULK}", "phone_number"),
     Message("PhoneNumber Added is a DND Number", _M.REJECT, f"{_S_LEGACY_ADD}; {_S_OLD_BULK}", "phone_number"),
-    Message("PhoneNumber should not be null are empty", _M.REJECT, _S_DELETE, "phone_number"),
-    Message("PhoneNumbers should not be null are empty", _M.REJECT, _S_DELETE_BULK, "phone_number"),
     Message("The priority value must be numeric and range from 0 to 99.", _M.REJECT, _S_ADD, "priority"),
     Message(
         "Priority, supports only numeric value or the value is not passed properly", _M.REJECT, _S_OLD_BULK, "priority"
@@ -160,9 +133,7 @@ MESSAGES: tuple[Message, ...] = (
     Message("ExpiryDate, supports the following format only xxxx", _M.REJECT, _S_OLD_BULK, "expiry"),
     Message("Agent Is Empty!", _M.REJECT, _S_ADD, "agent_id"),
     Message("Agent is not correctly mapped!", _M.REJECT, _S_ADD, "agent_id"),
-    Message("please pass valid AgentId", _M.REJECT, _S_DELETE_OLD, "agent_id"),
     Message("Please provide valid skill", _M.REJECT, _S_ADD, "skill"),
-    Message("please pass valid skill", _M.REJECT, _S_DELETE_OLD, "skill"),
     Message("Mandatory parameter ScheduledTime is in bulkData map", _M.REJECT, _S_SCHEDULE, "scheduled_time"),
     Message("Wrong Date format", _M.REJECT, _S_SCHEDULE, "scheduled_time"),
     # -- the request as a whole ----------------------------------------------------------------------------------
@@ -170,23 +141,11 @@ MESSAGES: tuple[Message, ...] = (
     Message("callBackUrl cannot be empty xxxx", _M.REQUEST, _S_DIAL, "callback_url"),
     Message("Please provide valid data", _M.REQUEST, f"{_S_V4}; {_S_OLD_BULK}"),
     Message("Invalid Json Pass Valid Json", _M.REQUEST, _S_DELETE),
-    Message("File Failed to Upload.", _M.REQUEST, f"{_S_V4}, callback"),
-    Message("Data upload failed", _M.REQUEST, f"{_S_FILE}, callback"),
-    Message("File is mandatory", _M.REQUEST, _S_FILE),
-    Message("Only excel files are allowed", _M.REQUEST, _S_FILE),
-    Message("Only excel/csv files are allowed", _M.REQUEST, _S_FILE),
-    Message("All parameters are mandatory", _M.REQUEST, f"{_S_STATUS}; {_S_SET}"),
-    Message("A maximum of 100 phone numbers or 10xxxx", _M.REQUEST, _S_DELETE_BULK),
-    Message("status should be only Success/Fail/Pending", _M.REQUEST, _S_DELETE_OLD),
-    Message("Mandatory parameter row_id is missing", _M.REQUEST, _S_UNSCHEDULE),
     # -- the rate ------------------------------------------------------------------------------------------------
     Message("too many Requests and failed to add Data to queue", _M.RATE, _S_V4),
     Message("Already one process is running please try after some time", _M.RATE, _S_OLD_BULK),
     Message("Max limit exceeded", _M.RATE, f"{_S_AGENTS}; {_S_DELETE_BULK}"),
     Message("Request limit exhausted", _M.RATE, _S_FILE),
-    # -- nothing there -------------------------------------------------------------------------------------------
-    Message("No Record Found", _M.NOT_FOUND, f"{_S_DELETE}; {_S_STATUS}"),
-    Message("No data found", _M.NOT_FOUND, f"{_S_SCHEDULED}; {_S_UNSCHEDULE}"),
 )
 
 # What an answer whose message is not listed may say for the service's limit, or for something on the way to it. They

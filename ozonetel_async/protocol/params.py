@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal, TypeAlias, get_args
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from ..callbacks.results import split_url
 from ..config import Cleaning, ClientConfig
 from ..errors import ConfigurationError, InvalidLeadError
 from ..models import CellCounts, Lead
@@ -209,14 +209,8 @@ def check_campaign(campaign: str) -> str:
 
 def check_callback_url(url: str) -> str:
     """Return ``url`` if the service could call it: http or https, with a host (Campaign Dial Status, error table)."""
-    _check_text("callback_url", url)
-    try:
-        parts = urlsplit(url)
-        # By its letters: the service refuses "HTTP://".
-        good = url.startswith(("http://", "https://")) and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or not url.isascii() or " " in url:
+    # By its letters: the service refuses "HTTP://".
+    if split_url(url) is None or not url.startswith(("http://", "https://")):
         raise ConfigurationError(
             f"callback_url: expected an absolute http:// or https:// URL in ASCII, got {len(url)} characters"
         )

@@ -1,7 +1,7 @@
 """What the service's answers mean: the order in which one is read, and the errors and receipts that follow.
 
 The service tells errors inside HTTP 200 bodies, spells its status words in a dozen ways, reports skipped leads as a
-success and words some successes like complaints. `classify` reads an answer in this order; the first step that applies
+success and words some successes like errors. `classify` reads an answer in this order; the first step that applies
 decides:
 
 1. transport: no answer at all never gets here;
@@ -60,7 +60,7 @@ class Reply(Struct, frozen=True):
 
     Attributes:
         meaning: what it says about the request.
-        field: the argument complained about (``"phone_number"``, ``"expiry"``, ``"callback_url"``, …), or None; never
+        field: the argument that is wrong (``"phone_number"``, ``"expiry"``, ``"callback_url"``, …), or None; never
             None for ``Meaning.REJECT``.
         message: the service's text, at most 2,000 characters; empty when there is none.
         status: the status word as sent; ``"false"`` for the JSON value, None when there is none.
@@ -228,12 +228,12 @@ def _find(endpoint: str, message: str) -> Message | None:
 
 def _agrees(row: Message, status: _Status, code: int) -> bool:
     statuses, codes = _AGREEMENTS[row.meaning]
-    return code in codes and (status in statuses or (row.under_success and status is _Status.SUCCESS))
+    return code in codes and status in statuses
 
 
 _IDS = ("transactionid", "uniqueid")
 _JAVA_KEYS = frozenset({"timestamp", "error", "path"})
-_ROW_KEYS = frozenset({"Response", "msg", "Status"})
+_ROW_KEYS = frozenset({"Response", "msg"})
 
 
 def _string(value: object) -> str:
@@ -365,14 +365,11 @@ def _status(value: object) -> _Status:
 def classify_row(row: Mapping[str, object]) -> tuple[Meaning, str]:
     """Meaning and text of one row object of a schedule answer.
 
-    Rows hold ``Response`` and ``msg`` beside the lead's own columns (Schedule Campaign Data); those of the older bulk
-    page hold ``Status`` alone. They are read as whole answers are; there is one meaning for all that is unknown.
+    Rows hold ``Response`` and ``msg`` beside the lead's own columns (Schedule Campaign Data). They are read as whole
+    answers are; there is one meaning for all that is unknown.
     """
-    if "msg" in row or "Response" in row:
-        kind, message, status = "schedule_row", _string(row.get("msg")), _status(row.get("Response"))
-    else:
-        kind, message, status = "old_bulk_row", _string(row.get("Status") or row.get("status")), _Status.NONE
-    found = _find(kind, message)
+    message, status = _string(row.get("msg")), _status(row.get("Response"))
+    found = _find("schedule_row", message)
     if found is None:
         meaning = _by_rules(message, "", status, 200)
     else:
@@ -388,7 +385,6 @@ _REFUSALS: Final[dict[Meaning, type[OzonetelError]]] = {
     Meaning.CAMPAIGN: CampaignError,
     Meaning.REQUEST: RequestRejectedError,
     Meaning.RATE: RateLimitedError,
-    Meaning.NOT_FOUND: RequestRejectedError,
 }
 
 
@@ -405,7 +401,9 @@ def read(
     """Read one reply: what it means, and the error to raise when it is not a success.
 
     Args:
-        http_status, body: as they came.
+        endpoint: the endpoint that answered.
+        http_status: the HTTP code.
+        body: the body as received.
         secrets: texts to mask in the error.
         token_used: whether the request carried a bearer token.
     """

@@ -53,6 +53,8 @@ def build(
     """Build the request for one row of the endpoint table.
 
     Args:
+        endpoint: the row.
+        config: credentials, hosts and dialect.
         params: the endpoint's own parameters; credentials and campaign are added here, where the row says.
         campaign: the campaign's name.
         payload: encoded ``{"map":…,"data":…}`` for the endpoints that take ``bulkData``; it is embedded, not encoded

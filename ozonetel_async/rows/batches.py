@@ -34,8 +34,8 @@ from .layout import (
     Columns,
     FixedColumns,
     LeadColumns,
+    Problem,
     Problems,
-    RaggedRow,
     RowRules,
     is_sequence,
 )
@@ -47,7 +47,6 @@ __all__ = [
     "OnChange",
     "OnInvalid",
     "OnNumbers",
-    "RaggedRow",
     "check_options",
     "chunker_maker",
     "raise_invalid",
@@ -57,7 +56,7 @@ __all__ = [
 _BLOCK = 500
 # Rows for one call of ``feed``, so that none takes longer than 5 ms; dirty ones cost ten times as much as clean ones.
 _STRIDE = 250
-_DIRTY_STRIDE = 100
+_DIRTY_STRIDE = 125
 _MOSTLY_CLEAN = 0.1
 
 OnInvalid: TypeAlias = Callable[[InvalidRow, Row], None]
@@ -140,7 +139,6 @@ class Chunker:
         rows_taken: rows taken in so far.
         cleaned: repaired cells by column and kind.
         rows_repairable: without ``clean``, how many of the invalid rows ``Cleaning()`` would make good.
-        stride: how many rows the next call of ``feed`` can take in without holding up an event loop.
 
     Rows may be leads, mappings with the service's column names, or sequences (only with ``columns``), mixed as they
     come. A missing cell is sent as ``""``: the request is positional, and every row needs a cell in each column.
@@ -170,7 +168,7 @@ class Chunker:
         self.rows_taken = 0
         self.cleaned: CellCounts = {}
         self.rows_repairable = 0
-        self.stride = _DIRTY_STRIDE
+        self._pace = _DIRTY_STRIDE
         self._row_limit = row_limit
         self._rules = RowRules(layout, dialect, DateLimits(timezone, now), clean)
         self._make_frame: Callable[[RowRules], FixedColumns | LeadColumns] = LeadColumns
@@ -196,6 +194,11 @@ class Chunker:
     def columns(self) -> tuple[str, ...] | None:
         """The columns once known; with leads, those of the last batch."""
         return None if self._frame is None else self._frame.columns
+
+    @property
+    def stride(self) -> int:
+        """Rows for the next call of ``feed``: no more than an event loop has time for, nor than fill the batch."""
+        return min(self._pace, self._row_limit - self._waiting)
 
     @property
     def tail(self) -> tuple[int, int]:
@@ -242,7 +245,7 @@ class Chunker:
         if self._frame is None or not block:
             return
         columns, offsets, problems, changes = _checked(self._frame, block)
-        self.stride = _DIRTY_STRIDE if len(problems) + len(changes) > len(block) * _MOSTLY_CLEAN else _STRIDE
+        self._pace = _DIRTY_STRIDE if len(problems) + len(changes) > len(block) * _MOSTLY_CLEAN else _STRIDE
         self._report(first, block, problems)
         self._count_repairable([block[i] for i in problems])
         self._report_changes(first, changes)
@@ -278,13 +281,13 @@ class Chunker:
                 names = _names(row)
                 if names is not None:
                     check_options(names, 1, self._rules.layout, self._rules.dialect)
-            except BadRow as problem:
-                useless[offset] = (problem.field, problem.reason)
+            except BadRow as bad:
+                useless[offset] = Problem(bad.field, bad.reason)
             except ConfigurationError as error:
-                useless[offset] = ("row", error.message)
+                useless[offset] = Problem("row", error.message)
             except Exception as error:
                 # Also of a row that refuses to tell its class.
-                useless[offset] = ("row", unreadable(error))
+                useless[offset] = Problem("row", unreadable(error))
             else:
                 if names is None:
                     raise ConfigurationError(
@@ -370,7 +373,7 @@ def _checked_singly(frame: ColumnFit, block: list[Row]) -> _Checked:
         try:
             columns, good, bad, repaired = _checked_together(frame, [row])
         except Exception as error:
-            problems[offset] = ("row", unreadable(error))
+            problems[offset] = Problem("row", unreadable(error))
         else:
             if good:
                 fitted.append(columns)

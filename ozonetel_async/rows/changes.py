@@ -6,6 +6,7 @@ import csv
 from os import PathLike
 
 from .csv_file import CsvRows
+from .excel import ExcelRows
 from .layout import Change
 from .rejects import open_output
 
@@ -16,11 +17,11 @@ class LineNumbers:
     """The lines at which the rows of a file begin, asked for in the order of the rows.
 
     Args:
-        leads: the input; only the rows of ``read_csv`` have lines.
+        leads: the input; only the rows of ``read_csv`` and ``read_excel`` have lines.
     """
 
     def __init__(self, leads: object) -> None:
-        self._lines = leads.lines() if isinstance(leads, CsvRows) else None
+        self._lines = leads.lines() if isinstance(leads, CsvRows | ExcelRows) else None
         self._row, self._line = 0, 0
 
     def of(self, row: int) -> int | None:

@@ -20,6 +20,8 @@ from datetime import date, datetime, timedelta
 from typing import ClassVar, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
+from .plain_cells import plain_cell
+
 __all__ = [
     "UNSENDABLE",
     "BadCell",
@@ -235,6 +237,7 @@ class PhoneCheck(ColumnCheck):
 
     def one(self, cell: object) -> str:
         # Databases keep numbers as integers; a float has already lost the leading plus and maybe digits.
+        cell = plain_cell(cell)
         text = str(int(cell)) if type(cell) is int and 0 <= cell < 10**16 else cell
         if isinstance(text, str) and self.grammar.fullmatch(text):
             return text.replace("+", self._plus)
@@ -268,6 +271,7 @@ class TextCheck(ColumnCheck):
     _right = "right would be text without control characters"
 
     def one(self, cell: object) -> Value:
+        cell = plain_cell(cell)
         if cell is None:
             return ""
         if type(cell) is int and -_SAFE_INT <= cell <= _SAFE_INT:
@@ -295,6 +299,7 @@ class NameCheck(TextCheck):
     def one(self, cell: object) -> Value:
         if type(cell) is str and self.grammar.fullmatch(cell):
             return cell
+        cell = plain_cell(cell)
         if isinstance(cell, int):
             raise BadCell(f"{shape(cell)}; {self._right}, as text")
         return super().one(cell)
@@ -314,6 +319,7 @@ class PriorityCheck(ColumnCheck):
         self._by_any = self._by_text | {i: i for i in usual}
 
     def one(self, cell: object) -> Value:
+        cell = plain_cell(cell)
         if is_missing(cell):
             return ""
         number = -1
@@ -389,6 +395,7 @@ class DateCheck(ColumnCheck):
         self._latest = bounds.latest(days)
 
     def one(self, cell: object) -> Value:
+        cell = plain_cell(cell)
         if is_missing(cell) and not self._required:
             return ""
         text = self.as_text(cell)
@@ -466,6 +473,7 @@ class ExtraCheck(TextCheck):
     def one(self, cell: object) -> Value:
         if type(cell) is str and self.grammar.fullmatch(cell):
             return cell
+        cell = plain_cell(cell)
         if isinstance(cell, bool):
             raise BadCell(f"{shape(cell)}; {self._right}")
         if isinstance(cell, int):
@@ -493,7 +501,7 @@ class RefusedCheck(ColumnCheck):
     width = 0
 
     def one(self, cell: object) -> Value:
-        if is_missing(cell):
+        if is_missing(plain_cell(cell)):
             return ""
         raise BadCell("given, but only schedule_leads takes it; right would be None")
 

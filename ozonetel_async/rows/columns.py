@@ -67,9 +67,7 @@ AGENT: dict[Layout, str] = {"bulk": "AgentId", "schedule": "AgentID"}
 REQUIRED: dict[Layout, tuple[str, ...]] = {"bulk": (PHONE,), "schedule": (PHONE, TIME)}
 
 # What people call the phone column in their own files; used for hints only, never to guess.
-_PHONE_ALIASES = frozenset(
-    ("phone", "phoneno", "mobile", "mobileno", "mobilenumber", "number", "contact", "contactnumber", "msisdn", "tel")
-)
+_PHONE_ALIASES = frozenset(("phone", "phoneno", "mobile", "mobileno", "mobilenumber", "contactnumber", "msisdn", "tel"))
 # Add Campaign Data sends the lead's columns beside these (squeezed) fields of the request, in one object.
 _REQUEST_FIELDS = frozenset(
     ("apikey", "username", "campaignname", "action", "checkduplicate", "skipnamefieldvalidation")

@@ -4,16 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from ..errors import ConfigurationError
 from ..models import Lead, Row
+from .sources import check_kind, cursor_columns, record_reader, row_cells, table_of
 
-__all__ = ["RowSource", "Rows"]
+__all__ = ["RowSource", "Rows", "prepared"]
 
-Rows: TypeAlias = Iterable[Row] | AsyncIterable[Row]
+
+class PandasLike(Protocol):
+    """A data frame as pandas has them."""
+
+    @property
+    def itertuples(self) -> Callable[..., object]:
+        """Gives the rows."""
+
+
+class PolarsLike(Protocol):
+    """A data frame as polars has them, or a sheet of openpyxl."""
+
+    @property
+    def iter_rows(self) -> Callable[..., object]:
+        """Gives the rows."""
+
+
+class ArrowLike(Protocol):
+    """A table as pyarrow has them."""
+
+    @property
+    def to_batches(self) -> Callable[..., object]:
+        """Gives the rows in batches of columns."""
+
+
+class CursorLike(Protocol):
+    """A cursor of a database, sync or async, whose query was executed."""
+
+    @property
+    def description(self) -> object:
+        """The columns."""
+
+    @property
+    def fetchmany(self) -> Callable[..., object]:
+        """Gives rows."""
+
+
+Rows: TypeAlias = Iterable[Row] | AsyncIterable[Row] | PandasLike | PolarsLike | ArrowLike | CursorLike
 
 _log = logging.getLogger("ozonetel_async")
 
@@ -22,11 +60,48 @@ _SLICE: Final = 250
 _PATIENCE: Final = 1.0
 
 
+def prepared(leads: Rows, columns: Sequence[str] | None = None) -> Rows:
+    """An input of another library, such as a data frame or a cursor, as rows; every other one as it is.
+
+    Args:
+        leads: the input.
+        columns: the service's names, in the order of its columns.
+
+    Raises:
+        ConfigurationError: it cannot be taken as it is.
+    """
+    if isinstance(leads, AsyncIterable) and (names := cursor_columns(leads, columns)) is not None:
+        return _AsyncTable(leads, names)
+    table = table_of(leads, columns)
+    for note in () if table is None else table.notes:
+        _log.info("leads: %s", note)
+    return leads if table is None else table
+
+
+class _AsyncTable:
+    """The rows of an asynchronous cursor.
+
+    Args:
+        cursor: the cursor.
+        columns: the service's names of its columns.
+    """
+
+    def __init__(self, cursor: AsyncIterable[object], columns: tuple[str, ...]) -> None:
+        self.columns = columns
+        self._cursor = cursor
+
+    async def __aiter__(self) -> AsyncIterator[Row]:
+        async for row in self._cursor:
+            yield row_cells(row)  # type: ignore[misc]
+
+
 class RowSource:
     """Takes rows from an input.
 
     Args:
-        rows: leads, mappings or sequences; any iterable or async iterable, of any length.
+        rows: leads, mappings, sequences or records; any iterable or async iterable, of any length. Records become
+            mappings.
+        named: whether records that are sequences, too, are read by their names and not by their order.
 
     Attributes:
         failure: the exception the input itself ended with, or None.
@@ -35,7 +110,10 @@ class RowSource:
         ConfigurationError: ``rows`` is one row, or nothing that can be iterated.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, *, named: bool = True) -> None:
+        check_kind(rows)
+        self._named = named
+        self._readers: dict[type, Callable[[Row], Row] | None] = {}
         self.failure: Exception | None = None
         self._rows = rows
         self._taken: list[Row] = []
@@ -83,7 +161,12 @@ class RowSource:
     def rest(self) -> list[Row]:
         """Rows taken from the input and not handed out yet."""
         rows, self._taken = self._taken, []
-        return rows
+        kinds = set(map(type, rows))
+        for kind in kinds - self._readers.keys():
+            self._readers[kind] = record_reader(kind, named=self._named)
+        if not any(self._readers[kind] for kind in kinds):
+            return rows
+        return [row if (read := self._readers[type(row)]) is None else read(row) for row in rows]
 
     async def _take_sync(self, at_most: int) -> None:
         assert self._sync is not None

@@ -29,14 +29,24 @@ __all__ = [
     "Columns",
     "FixedColumns",
     "LeadColumns",
+    "Problem",
     "Problems",
-    "RaggedRow",
     "RowRules",
+    "UnfitRow",
     "is_sequence",
 ]
 
-# Column and reason of each bad row, by its position.
-Problems: TypeAlias = dict[int, tuple[str, str]]
+
+class Problem(NamedTuple):
+    """Column and reason of a bad row, and the other columns of it that are wrong."""
+
+    field: str
+    reason: str
+    further: tuple[tuple[str, str], ...] = ()
+
+
+# What is wrong with each bad row, by its position.
+Problems: TypeAlias = dict[int, Problem]
 Columns: TypeAlias = list[Sequence[object]]
 
 
@@ -60,17 +70,27 @@ class Change(NamedTuple):
 Changes: TypeAlias = dict[int, list[Change]]
 
 
-class RaggedRow(list[str]):
-    """A row of a file with more or fewer cells than its header; always invalid, whatever its length.
+def _add_problem(problems: Problems, i: int, field: str, reason: str) -> None:
+    first = problems.get(i)
+    if first is None:
+        problems[i] = Problem(field, reason)
+    else:
+        problems[i] = first._replace(further=(*first.further, (field, reason)))
+
+
+class UnfitRow(list[Any]):
+    """A row of a file that does not fit its header; always invalid, whatever its length.
 
     Args:
         cells: the cells as found.
-        expected: cells in the header.
+        reason: what is wrong with it.
+        field: the column to blame.
     """
 
-    def __init__(self, cells: Iterable[str], expected: int) -> None:
+    def __init__(self, cells: Iterable[object], reason: str, field: str = "row") -> None:
         super().__init__(cells)
-        self.expected = expected
+        self.reason = reason
+        self.field = field
 
 
 class BadRow(Exception):  # noqa: N818 - a verdict passed between functions, never seen by a caller
@@ -135,7 +155,7 @@ class ColumnFit:
             try:
                 fitted.append(self.cells_of(row))
             except BadRow as problem:
-                problems[offset] = (problem.field, problem.reason)
+                problems[offset] = Problem(problem.field, problem.reason)
             else:
                 offsets.append(offset)
         return list(zip(*fitted, strict=True)), offsets, problems
@@ -145,7 +165,7 @@ class ColumnFit:
         raise NotImplementedError
 
     def check(self, cells: Columns) -> tuple[Columns, Problems, Changes]:
-        """The columns as they are sent, the first problem of each bad row by its position in them, and the changes."""
+        """The columns as they are sent, what is wrong with each bad row by its position in them, and the changes."""
         sent: Columns = []
         problems: Problems = {}
         changes: Changes = {}
@@ -153,7 +173,7 @@ class ColumnFit:
             good, bad, repaired = check.column(column)
             sent.append(good)
             for i, reason in bad.items():
-                problems.setdefault(i, (name, reason))
+                _add_problem(problems, i, name, reason)
             for i, kind in repaired.items():
                 changes.setdefault(i, []).append(Change(name, kind, column[i], good[i]))
         return sent, problems, changes
@@ -168,10 +188,10 @@ class ColumnFit:
         lengths = map(sum, zip(*[map(len, map(str, column)) for column in sent], strict=True))
         return {i: self._length_problem(n) for i, n in enumerate(lengths) if n > self._room}
 
-    def _length_problem(self, characters: int) -> tuple[str, str]:
+    def _length_problem(self, characters: int) -> Problem:
         most = self._rules.dialect.row_characters
         total = characters + most - self._room
-        return "row", f"{total} characters with its headers; right would be at most {most}"
+        return Problem("row", f"{total} characters with its headers; right would be at most {most}")
 
     def take(self, rows: list[tuple[object, ...]]) -> int:
         """Let rows wait for the batch; how many of them it takes."""
@@ -234,10 +254,12 @@ class FixedColumns(ColumnFit):
         if isinstance(row, Mapping):
             if not row.keys() <= self._names:
                 stray = next(name for name in row if name not in self._names)
-                raise BadRow(label(stray), f"not one of the columns {', '.join(self._columns)}"[:300])
+                columns = f"{', '.join(self._columns)}"[:200]
+                decides = "" if self._positional else "; the first row decides which columns there are"
+                raise BadRow(label(stray), f"not one of the columns {columns}{decides}")
             return [row.get(name) for name in self._columns]
-        if isinstance(row, RaggedRow):
-            raise BadRow("row", f"{len(row)} cells; right would be {row.expected}, as in the header")
+        if isinstance(row, UnfitRow):
+            raise BadRow(row.field, row.reason)
         if not is_sequence(row):
             raise BadRow("row", NOT_A_ROW.format(shape(row)))
         if not self._positional:
@@ -314,9 +336,9 @@ class LeadColumns(ColumnFit):
                     if repaired:
                         changes.setdefault(i, []).extend(repaired)
             except BadRow as problem:
-                problems.setdefault(i, (problem.field, problem.reason))
+                _add_problem(problems, i, problem.field, problem.reason)
             except Exception as error:
-                problems.setdefault(i, ("extra", unreadable(error)))
+                _add_problem(problems, i, "extra", unreadable(error))
         return [*sent, extras], problems, changes
 
     def _sent_extra(self, extra: object, changes: list[Change]) -> dict[str, Value]:

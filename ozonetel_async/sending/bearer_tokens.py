@@ -23,11 +23,11 @@ import msgspec
 
 from ..errors import AuthenticationError, ConfigurationError, ConnectError, OzonetelError, QueueTimeoutError
 
-__all__ = ["LocalTokenStore", "TokenHolder", "TokenLookup", "TokenStore"]
+__all__ = ["RENEW_AT", "LocalTokenStore", "TokenHolder", "TokenLookup", "TokenStore"]
 
 _LIFE: Final = 3600.0
 # A token is replaced when a tenth of its life is left: early enough that no request goes out with a dying one.
-_RENEW_AT: Final = 0.9
+RENEW_AT: Final = 0.9
 # Two tokens refused within this time: another program takes tokens for the same account, and each kills the other's.
 _CONTEST: Final = 60.0
 # Shares of the window that limits new tokens (an hour). The pause after a failed fetch begins at one second and grows
@@ -143,7 +143,7 @@ class LocalTokenStore:
         else:
             # Counted from before the fetch: when in it the service made the token, nobody here knows.
             self._token = token
-            self._renew_at = since + seconds * _RENEW_AT
+            self._renew_at = since + seconds * RENEW_AT
             self._expires_at = since + seconds
 
     async def drop(self, token: str) -> None:

@@ -31,6 +31,8 @@ from ..protocol.requests import Params, Request, build, quote_slices
 from .bearer_tokens import LocalTokenStore, TokenHolder
 from .queue import RateQueue, Slot
 from .retry import retry_after_seconds, wait_before_retry
+from .shared.account import SharedAccount
+from .shared.store import SharedStore
 from .transport import Response, Transport
 
 __all__ = ["STOPS_THE_UPLOAD", "ApiRequest", "Dispatcher", "check_queue_options"]
@@ -52,6 +54,8 @@ STOPS_THE_UPLOAD: Final = (
 
 # Attempts after a refused token: one with a new token, or, where the reason is not told, one with the same token first.
 _TOKEN_REPEATS: Final = 2
+# Each may be one that another process fetched and that has ended as well while the request waited for its turn.
+_SHARED_TOKEN_REPEATS: Final = 5
 
 
 class ApiRequest:
@@ -64,6 +68,8 @@ class ApiRequest:
         payload: encoded bulkData, where the endpoint takes it.
         priority: place in the queue; larger goes first.
         max_wait: most seconds to wait in the queue, all attempts together; None waits as long as it takes.
+        fill: awaited when the call's turn has come, before its request is built: the last moment to set ``params`` and
+            ``payload``. What it raises gives the turn back.
         before_send: awaited when the call's turn has come, right before each attempt.
         not_applied: awaited when an attempt is known not to have been applied and another one will follow.
     """
@@ -72,6 +78,7 @@ class ApiRequest:
         "before_send",
         "campaign",
         "endpoint",
+        "fill",
         "in_doubt",
         "max_wait",
         "not_applied",
@@ -91,6 +98,7 @@ class ApiRequest:
         payload: bytes | None = None,
         priority: int = 0,
         max_wait: float | None = None,
+        fill: Callable[[], Awaitable[None]] | None = None,
         before_send: Callable[[], Awaitable[None]] | None = None,
         not_applied: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -100,6 +108,7 @@ class ApiRequest:
         self.payload: bytes | None = payload
         self.priority: int = priority
         self.max_wait: float | None = max_wait
+        self.fill: Callable[[], Awaitable[None]] | None = fill
         self.before_send: Callable[[], Awaitable[None]] | None = before_send
         self.not_applied: Callable[[], Awaitable[None]] | None = not_applied
         self.sends: int = 0
@@ -132,7 +141,7 @@ class _Attempt(NamedTuple):
 class Dispatcher:
     """Queues, token and transport of one account, for one event loop."""
 
-    def __init__(self, config: ClientConfig, transport: Transport) -> None:
+    def __init__(self, config: ClientConfig, transport: Transport, store: SharedStore | None = None) -> None:
         limits = config.limits
         self._config = config
         self._transport = transport
@@ -140,6 +149,7 @@ class Dispatcher:
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self._encoding = asyncio.Lock()
+        self._shared = None if store is None else SharedAccount(config, store)
         self.endpoints: Mapping[EndpointName, Endpoint] = endpoint_table(config.dialect)
         names: tuple[QueueName, ...] = ("add", "bulk", "schedule", "dial_status", "token")
         self.queues: Mapping[QueueName, RateQueue] = {
@@ -148,12 +158,16 @@ class Dispatcher:
                 getattr(limits, name),
                 max_waiting=limits.max_waiting,
                 transit_margin=limits.transit_margin,
+                # Fetches of tokens are counted with the shared token: they need no place in line.
+                window=None if self._shared is None or name == "token" else self._shared.window(name),
             )
             for name in names
         }
         self._tokens = TokenHolder(
-            self._fetch_token,
-            LocalTokenStore(lambda: self.queues["token"].next_free_in),
+            self._fetch_token if self._shared is None else self._shared.bounded(self._fetch_token),
+            LocalTokenStore(lambda: self.queues["token"].next_free_in)
+            if self._shared is None
+            else self._shared.token_store(),
             limits.token.per,
             config.retry.connect_attempts,
         )
@@ -197,6 +211,8 @@ class Dispatcher:
         while True:
             slot = await queue.acquire(call.priority, call.max_wait, since=began, after=slot)
             attempt = await self._attempt(call, endpoint, slot, deadline)
+            if attempt is None:
+                continue
             failure = attempt.failure
             if failure is None:
                 assert attempt.reply is not None
@@ -215,14 +231,18 @@ class Dispatcher:
     def _repeat_after(self, attempt: _Attempt, number: int) -> float | None:
         """Seconds to wait before the next attempt, or None; ``number`` counts those that ended in the same error."""
         if attempt.token_refused:
-            return 0.0 if number <= _TOKEN_REPEATS else None
+            return 0.0 if number <= (_TOKEN_REPEATS if self._shared is None else _SHARED_TOKEN_REPEATS) else None
         assert attempt.failure is not None
         return wait_before_retry(self._config.retry, attempt.failure, number, random.random())  # noqa: S311 - jitter
 
-    async def _attempt(self, call: ApiRequest, endpoint: Endpoint, slot: Slot, deadline: float | None) -> _Attempt:
-        """One request in one slot; the slot is concluded in every case."""
+    async def _attempt(
+        self, call: ApiRequest, endpoint: Endpoint, slot: Slot, deadline: float | None
+    ) -> _Attempt | None:
+        """One request in one slot, or None when the slot got old before; the slot is concluded in every case."""
         try:
             bearer = await self._tokens.get(deadline) if endpoint.bearer and self._config.auth == "token" else None
+            if call.fill is not None:
+                await call.fill()
             if call.payload is None:
                 request = build(endpoint, self._config, call.params, campaign=call.campaign, bearer=bearer)
             else:
@@ -232,6 +252,12 @@ class Dispatcher:
         except BaseException:
             slot.unsent()
             raise
+        if asyncio.get_running_loop().time() > slot.good_until:
+            # A token that other processes share, and that they may have by now. Back into the same place.
+            slot.unsent()
+            if call.not_applied is not None and not call.in_doubt:
+                await call.not_applied()
+            return None
         try:
             call.sends += 1
             call.on_wire = True
@@ -298,8 +324,8 @@ class Dispatcher:
         return _Attempt(reply, failure, token_refused=await self._tokens.doubt(bearer))
 
     def _secrets(self, call: ApiRequest, bearer: str | None) -> tuple[str, ...]:
-        callback = url_token(call.params["callBackUrl"]) if "callBackUrl" in call.params else None
-        return (*self._config.credentials.forms, *filter(None, (bearer, callback)))
+        callback = url_token(str(call.params["callBackUrl"])) if "callBackUrl" in call.params else None
+        return (self._config.credentials.reveal(), *filter(None, (bearer, callback)))
 
     async def _fetch_token(self, leaving: Callable[[bool], None]) -> str:
         async def before_send() -> None:
@@ -327,6 +353,8 @@ class Dispatcher:
             await self._tokens.close()
         finally:
             await self._transport.close()
+            if self._shared is not None:
+                await self._shared.close()
 
 
 async def _finish(task: asyncio.Task[None]) -> None:

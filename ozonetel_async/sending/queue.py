@@ -22,16 +22,20 @@ from math import inf
 from typing import TypeAlias
 
 from ..config import RateLimit
-from ..errors import ConfigurationError, QueueFullError, QueueTimeoutError
+from ..errors import ConfigurationError, QueueFullError, QueueTimeoutError, SharedLimitUnavailableError
+from .shared.store import StoreFigures
 from .window import GUARD, LocalWindow, Window
 
 __all__ = ["RateQueue", "Slot"]
+
+_RETRY_A_STORE = 1.0  # seconds after which it may be back
 
 
 class _Verdict(Enum):
     GRANTED = 0
     TIMED_OUT = 1
     CLOSED = 2
+    TURNED_AWAY = 3
 
 
 _Waiter: TypeAlias = "asyncio.Future[_Verdict]"
@@ -123,6 +127,7 @@ class RateQueue:
         self._window: Window = window or LocalWindow(limit, transit_margin, name, rng)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._failure = ConfigurationError()  # of those who are turned away
         self._granted = 0
         self._in_flight = 0
         self._heap: list[tuple[int, int, _Waiter]] = []  # (-priority, order, waiter); the dead are dropped lazily
@@ -161,6 +166,16 @@ class RateQueue:
     def cooling(self) -> int:
         """Tokens of concluded requests that the window still holds."""
         return self.limit.requests - self.free - self._in_flight
+
+    @property
+    def highest_waiting(self) -> int:
+        """Callers of that priority that wait and are not granted a start."""
+        return self._lanes[max(self._lanes)] if self._lanes else 0
+
+    @property
+    def store(self) -> StoreFigures | None:
+        """How the queue stands with the store that shares its limit; None where nothing is shared."""
+        return self._window.store
 
     @property
     def free(self) -> int:
@@ -245,16 +260,26 @@ class RateQueue:
     def close(self) -> None:
         """Turn every waiter away with ``ConfigurationError`` and stop the timer; slots may still be concluded."""
         self._closed = True
-        heap, self._heap = self._heap, []
-        self._waiting = 0
-        self._lanes.clear()
-        self._disarm()
         self._window.close()
+        self._dismiss(_Verdict.CLOSED)
+
+    def turn_away(self, error: ConfigurationError) -> None:
+        """Let everybody who waits fail with this error."""
+        self._failure = error
+        self._dismiss(_Verdict.TURNED_AWAY)
+
+    def _dismiss(self, verdict: _Verdict) -> None:
+        heap, self._heap = self._heap, []
+        self._disarm()
         if self._loop is None or self._loop.is_closed():
+            self._waiting = 0
+            self._lanes.clear()
             return
-        for _, _, waiter in heap:
+        for rank, _, waiter in heap:
+            # One that was cancelled a moment ago leaves by itself.
             if not waiter.done():
-                waiter.set_result(_Verdict.CLOSED)
+                waiter.set_result(verdict)
+                self._leave(-rank)
 
     def _check_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
@@ -309,15 +334,22 @@ class RateQueue:
     ) -> QueueTimeoutError:
         """The error of a caller that has ``left`` seconds of its ``max_wait``, and will not have its turn in them."""
         away = max(0.0, self._earliest(now, priority, known) - now)
-        return QueueTimeoutError(
+        message = (
             f"expected a free place among {self.limit.requests} requests per {self.limit.per:g} s within "
             f"max_wait={max_wait:g} s ({max(0.0, left):.3g} s left), got a wait of at least {away:.3g} s; "
-            f"{self.waiting} callers wait already",
-            retry_after=away,
-            endpoint=self.name,
+            f"{self.waiting} callers wait already"
         )
+        store = self.store
+        if store is None or store.state == "ok":
+            return QueueTimeoutError(message, retry_after=away, endpoint=self.name)
+        if store.state == "away":
+            away = max(away, _RETRY_A_STORE)
+        message = f"{message}; the shared store is {store.state}"
+        return SharedLimitUnavailableError(message, retry_after=away, endpoint=self.name)
 
     def _check_verdict(self, verdict: _Verdict) -> None:
+        if verdict is _Verdict.TURNED_AWAY:
+            raise ConfigurationError(self._failure.message, endpoint=self.name)
         if verdict is _Verdict.GRANTED:
             self._granted -= 1
         self._check_open()
@@ -337,7 +369,7 @@ class RateQueue:
             if waiter.result() is _Verdict.GRANTED:
                 self._granted -= 1
                 self._wake()
-        elif not self._closed:
+        else:
             self._leave(priority)
             self._tidy()
 

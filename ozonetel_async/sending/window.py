@@ -14,7 +14,9 @@ from math import inf
 from typing import Protocol
 
 from ..config import RateLimit
+from ..errors import ConfigurationError
 from .pace import Pace
+from .shared.store import StoreFigures
 
 __all__ = ["GUARD", "Demand", "LocalWindow", "Window"]
 
@@ -34,6 +36,13 @@ class Demand(Protocol):
     def highest_priority(self) -> int:
         """Priority of the caller that is next; 0 while nobody waits."""
 
+    @property
+    def highest_waiting(self) -> int:
+        """Callers of that priority that wait and are not granted a start."""
+
+    def turn_away(self, error: ConfigurationError) -> None:
+        """Let everybody who waits fail with this error."""
+
 
 class Window(Protocol):
     """The tokens of one queue. All moments are loop times in seconds.
@@ -50,6 +59,10 @@ class Window(Protocol):
             wake: to be called, from the loop, when room or ``next_moment`` changed by something else than the queue's
                 own calls, such as the reply of a store.
         """
+
+    @property
+    def store(self) -> StoreFigures | None:
+        """How it stands with the store that other processes share; None where nothing is shared."""
 
     def pace(self, now: float) -> float:
         """Share of the limit in use, 1.0 unless the server refused requests lately."""
@@ -118,6 +131,10 @@ class LocalWindow:
 
     def bind(self, queue: Demand, wake: Callable[[], None]) -> None:
         """Nothing to learn: only the queue's own calls change what is here."""
+
+    @property
+    def store(self) -> None:
+        """Nothing is shared."""
 
     def pace(self, now: float) -> float:
         """Share of the limit in use, 1.0 unless the server refused requests lately."""

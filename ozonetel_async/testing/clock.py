@@ -104,7 +104,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run_virtual(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
-    """Run ``main`` to its end on a fresh :class:`VirtualTimeLoop`, as ``asyncio.run`` would, and return its result.
+    """Run ``main`` to its end on a fresh ``VirtualTimeLoop``, as ``asyncio.run`` would, and return its result.
 
     Raises:
         VirtualDeadlockError: ``main`` waits for something that cannot happen any more.

@@ -1,4 +1,4 @@
-"""Scripted misbehaviour: what a network, a proxy or the service itself may do to a request or to a callback."""
+"""Scripted faults: what a network, a proxy or the service itself may do to a request or to a callback."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _HTML = "<html><head><title>Error</title></head><body><h1>We'll be back soon</h1
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """One kind of misbehaviour; make it with a constructor below, script it with ``Simulator.inject``.
+    """One kind of fault; make it with a constructor below, script it with ``Simulator.inject``.
 
     A fault of the answer either applies the request (the row is stored, the batch queued) or does not; constructors
-    that leave the choice take ``apply`` and default to True, the case that hurts. A fault of the callback works
+    that leave the choice take ``apply``, by default True. A fault of the callback works
     on the V4 job or dial-status export that its request starts, and may be combined with a fault of the answer.
 
     Attributes:
@@ -129,8 +129,11 @@ class Fault(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def truncated(cls, apply: bool = True, flavour: Literal["length", "json"] = "length") -> Fault:
-        """An answer that breaks off: ``"length"`` announces more bytes than come before the connection closes,
-        ``"json"`` is complete for HTTP but holds half a JSON text."""
+        """An answer that breaks off.
+
+        With ``"length"`` it announces more bytes than come before the connection closes; with ``"json"`` it is complete
+        for HTTP but holds half a JSON text.
+        """
         return cls(name=f"truncated_{flavour}", kind="truncated", apply=apply, flavour=flavour)
 
     @classmethod
@@ -211,14 +214,14 @@ class Fault(Struct, frozen=True, kw_only=True):
 
 
 class FaultRule(Struct, kw_only=True):
-    """A fault with its schedule; ``used`` tells how often it struck.
+    """A fault with its schedule; ``used`` tells how often it happened.
 
     Attributes:
         endpoint: short name, or ``"*"`` for every documented endpoint.
         fault: what happens.
         times: how often, or None for ever.
         after: how many matching requests, counted from the injection, pass first.
-        probability: chance of each strike, or None for certainty.
+        probability: chance that it happens to a request, or None for certainty.
     """
 
     endpoint: str
@@ -228,7 +231,7 @@ class FaultRule(Struct, kw_only=True):
     probability: float | None = None
     used: int = 0
 
-    def strikes(self, random: Random, taken: bool) -> bool:
+    def applies(self, random: Random, taken: bool) -> bool:
         """Count one matching request; whether the fault applies to it, unless another one has ``taken`` it."""
         if self.after > 0:
             self.after -= 1
@@ -242,8 +245,10 @@ class FaultRule(Struct, kw_only=True):
 
 
 class FaultPlan:
-    """The rules in the order of their injection. A request takes at most one fault of the answer and one of the
-    callback, each from the first rule that is ready."""
+    """The rules in the order of their injection.
+
+    A request gets at most one fault of the answer and one of the callback, each from the first rule that is ready.
+    """
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -254,7 +259,7 @@ class FaultPlan:
         self._rules.append(rule)
 
     def clear(self) -> None:
-        """Forget every rule."""
+        """Drop every rule."""
         self._rules.clear()
 
     def take(self, endpoint: str, documented: bool) -> tuple[Fault | None, Fault | None]:
@@ -265,7 +270,7 @@ class FaultPlan:
         for rule in self._rules:
             if rule.endpoint == endpoint or (documented and rule.endpoint == "*"):
                 of_callback = rule.fault.of_callback
-                if rule.strikes(self._random, of_callback in found):
+                if rule.applies(self._random, of_callback in found):
                     found[of_callback] = rule.fault
         self._rules = [rule for rule in self._rules if rule.times is None or rule.used < rule.times]
         return found.get(False), found.get(True)

@@ -1,4 +1,4 @@
-"""What the simulator remembers of each request and each callback, for assertions."""
+"""What the simulator logs of each request and each callback, for assertions."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ class LoggedRequest(Struct):
 
     Attributes:
         endpoint: short name: ``"add"``, ``"bulk"``, ``"schedule"``, ``"dial_status"``, ``"token"``, ``"legacy_add"``,
-            ``"legacy_schedule"``, ``"delete"``, ``"campaign_status"``, ``"set_campaign_status"``, ``"failed_file"``,
-            ``"export_file"``, or ``"unknown"`` for any other path.
+            ``"legacy_schedule"``, ``"failed_file"``, ``"export_file"``, or ``"unknown"`` for any other path.
         at: arrival on the loop's clock.
-        method, path: of the request line, without the query.
+        method: of the request line.
+        path: of the request line, without the query.
         status: HTTP status of the answer; 0 while there is none, and for good when the connection broke.
         refused: whether it was refused for the rate.
         applied: rows the service took on; for bulk, rows queued.
-        fault, callback_fault: names of the faults that befell it, or None.
+        fault: name of the fault of its answer, or None.
+        callback_fault: name of the fault of the callback it led to, or None.
         params: the decoded parameters: query, form fields, or members of the JSON body.
         headers: the request's headers.
         body: the request's body.
-        message: the service's text, before a fault garbled it.
+        message: the service's text, before a fault changed it.
     """
 
     endpoint: str
@@ -78,7 +79,7 @@ class LoggedCallback(Struct):
 
 
 class EndpointFigures:
-    """Counters of one endpoint, kept whatever the log forgets."""
+    """Counters of one endpoint; they go on when the log is cut."""
 
     __slots__ = ("admitted", "refused", "requests", "rows", "writes")
 

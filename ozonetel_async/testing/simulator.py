@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 from types import TracebackType
 from typing import Literal, Self, Unpack
@@ -13,12 +14,11 @@ from .faults import Fault, FaultPlan, FaultRule
 from .log import EndpointFigures, LoggedCallback, LoggedRequest
 from .service.account import Account
 from .service.callbacks import CallbackSender
+from .service.files import Files
 from .service.http import HttpServer
-from .service.jobs import Files, Job, Jobs
-from .service.routes import Service
+from .service.jobs import Job, Jobs
 from .service.state import Campaign, DoNotDisturb, Routing, TokenIssuer
 from .settings import Settings, SimulatorOptions
-from .thread import InThread
 from .window import RateWindow, worst_window
 
 __all__ = ["Simulator", "serve"]
@@ -27,22 +27,21 @@ DEFAULT_CAMPAIGN = "Diwali"
 # The further columns that Add Campaign Data names as examples.
 DEFAULT_COLUMNS = ("Email", "City", "Service", "OrderNumber")
 
-# Conditions may depend on more than the simulator, so they are looked at this often besides.
-_GLANCE = 0.01
+# Seconds between two looks at a condition.
+_GLANCE = 0.002
 
 
 class Simulator:
     """The service on a local port, as an async context manager.
 
-    It holds one account with an outbound campaign "Diwali"; ``campaign()`` makes more. Every endpoint judges, stores
+    It holds one account with an outbound campaign "Diwali"; ``campaign()`` makes more. Every endpoint checks, stores
     and answers as the documents say; where they are silent, a setting chooses.
 
     Args:
         **options: see ``Settings``, which lists every keyword with its default.
 
-    Examples
-    --------
-    ::
+    Examples:
+        ::
 
         async with Simulator(window=1.0, limits={"bulk": 5}) as sim:
             sim.inject("bulk", Fault.reset_after_apply())
@@ -57,14 +56,11 @@ class Simulator:
         self.base_url = ""
         self._random = Random(self.settings.seed)  # noqa: S311 - reproducible latency, no secrets
         self._account = Account(self.settings, self._clock, self._random)
-        self._files = Files(self.settings.failed_link_life, self._clock)
-        self._callbacks = CallbackSender(self.settings, self._clock, self._notify)
-        self._jobs = Jobs(self._account, self._callbacks, self._files, self._notify)
+        self._callbacks = CallbackSender(self.settings, self._clock)
+        self._jobs = Jobs(self._account, self._callbacks)
         self._plan = FaultPlan(self._random)
-        service = Service(self._account, self._files)
-        self._front = HttpServer(self._account, service, self._jobs, self._plan, self._notify)
+        self._server = HttpServer(self._account, self._jobs, self._plan)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._watchers: set[asyncio.Future[None]] = set()
         self.campaign(DEFAULT_CAMPAIGN, columns=DEFAULT_COLUMNS)
 
     @property
@@ -100,7 +96,7 @@ class Simulator:
     @property
     def files(self) -> Files:
         """The files behind links: ``files.expire()`` ends every link."""
-        return self._files
+        return self._account.files
 
     @property
     def jobs(self) -> dict[str, Job]:
@@ -110,7 +106,7 @@ class Simulator:
     @property
     def log(self) -> list[LoggedRequest]:
         """The requests in the order of their arrival."""
-        return self._front.log
+        return self._server.log
 
     @property
     def callbacks(self) -> list[LoggedCallback]:
@@ -120,7 +116,7 @@ class Simulator:
     @property
     def windows(self) -> dict[str, RateWindow]:
         """The rate windows by endpoint."""
-        return self._front.windows
+        return self._server.windows
 
     def campaign(
         self,
@@ -135,7 +131,18 @@ class Simulator:
         skills: Sequence[str] = (),
     ) -> Campaign:
         """Make a campaign, in place of one of the same name; see ``Campaign``."""
-        return self._account.create(name, kind, routing, direction, columns, running, agents, skills)
+        made = self.campaigns[name] = Campaign(
+            name,
+            kind,
+            routing=routing,
+            direction=direction,
+            columns=columns,
+            running=running,
+            agents=agents,
+            skills=skills,
+            keep_leads=self.settings.keep_leads,
+        )
+        return made
 
     def inject(
         self,
@@ -151,12 +158,12 @@ class Simulator:
         Args:
             endpoint: short name, or ``"*"`` for every documented endpoint.
             fault: what happens.
-            times: how often it strikes, None for ever.
+            times: how often it happens; None repeats it without end.
             after: how many requests of the endpoint, counted from now, pass first.
-            probability: chance that it strikes a request, None for certainty.
+            probability: chance that it happens to a request; None for certainty.
 
         Returns:
-            The rule; its ``used`` tells how often it struck. Rules are tried in the order of their injection.
+            The rule; its ``used`` tells how often it happened. Rules are tried in the order of their injection.
         """
         rule = FaultRule(endpoint=endpoint, fault=fault, times=times, after=after, probability=probability)
         self._plan.add(rule)
@@ -200,7 +207,7 @@ class Simulator:
     @property
     def in_flight(self) -> int:
         """Requests that have reached the machine and are not answered yet, latency included."""
-        return self._front.in_flight
+        return self._server.in_flight
 
     async def settle(self, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - as in asyncio.wait_for
         """Wait until no V4 job, export or callback is under way.
@@ -211,7 +218,7 @@ class Simulator:
         await self.wait_for(lambda: not self.busy, timeout)
 
     async def wait_for(self, condition: Callable[[], object], timeout: float = 10.0) -> None:  # noqa: ASYNC109
-        """Wait until ``condition()`` is true; it is looked at whenever something happens here, and now and then.
+        """Wait until ``condition()`` is true; it is looked at every 2 ms, so a state that passes sooner may be missed.
 
         Raises:
             TimeoutError: after ``timeout`` seconds, with the state of the simulator.
@@ -221,46 +228,21 @@ class Simulator:
         while not condition():
             if loop.time() >= deadline:
                 raise TimeoutError(f"condition not met within {timeout} s; {self!r}")
-            watcher = loop.create_future()
-            self._watchers.add(watcher)
-            try:
-                await asyncio.wait([watcher], timeout=_GLANCE)
-            finally:
-                self._watchers.discard(watcher)
-
-    def snapshot(self) -> dict[str, object]:
-        """The figures as plain values."""
-        return {
-            "endpoints": {
-                name: {
-                    "requests": figures.requests,
-                    "refused": figures.refused,
-                    "writes": figures.writes,
-                    "rows": figures.rows,
-                    "worst_window": self.worst_window(name),
-                }
-                for name, figures in self._front.figures.items()
-            },
-            "campaigns": {
-                name: {"stored": campaign.stored, "numbers": len(campaign.numbers), "running": campaign.running}
-                for name, campaign in self.campaigns.items()
-            },
-            "busy": self.busy,
-        }
+            await asyncio.sleep(_GLANCE)
 
     async def start(self) -> None:
         """Begin to listen."""
         if self._loop is not None:
             raise RuntimeError("a simulator is started once; make a new one")
         self._loop = asyncio.get_running_loop()
-        host, port = await self._front.start()
+        host, port = await self._server.start()
         scheme = "http" if self.settings.ssl is None else "https"
         self.base_url = f"{scheme}://{host}:{port}"
-        self._files.base_url = self.base_url
+        self._account.files.base_url = self.base_url
 
     async def close(self) -> None:
         """Stop; no task and no socket stays behind."""
-        await self._front.close()
+        await self._server.close()
         await self._jobs.close()
         await self._callbacks.close()
 
@@ -276,42 +258,37 @@ class Simulator:
     def __repr__(self) -> str:
         figures = ", ".join(
             f"{name}: {one.requests} requests, {one.refused} refused, {one.writes} applied"
-            for name, one in self._front.figures.items()
+            for name, one in self._server.figures.items()
         )
         return f"<Simulator {self.base_url or 'not started'} {figures or 'no requests'}{', busy' if self.busy else ''}>"
 
     @classmethod
-    def in_thread(cls, **options: Unpack[SimulatorOptions]) -> InThread[Simulator]:
+    @contextmanager
+    def in_thread(cls, **options: Unpack[SimulatorOptions]) -> Iterator[Simulator]:
         """A plain context manager that runs a simulator in a thread with a loop of its own.
 
         What it counts and stores may be read from the caller's thread, and faults, campaigns and numbers set there;
         ``settle`` and ``wait_for`` work from the caller's loop too.
         """
-        return InThread(lambda: Simulator(**options), "simulator")
+        simulator = cls(**options)
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="simulator", daemon=True)
+        thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(simulator.start(), loop).result()
+            yield simulator
+        finally:
+            asyncio.run_coroutine_threadsafe(simulator.close(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
     def _clock(self) -> float:
         assert self._loop is not None
         return self._loop.time()
 
     def _figures(self, endpoint: str) -> EndpointFigures:
-        return self._front.figures.get(endpoint) or EndpointFigures()
-
-    def _notify(self) -> None:
-        if not self._watchers:
-            return
-        for watcher in list(self._watchers):
-            loop = watcher.get_loop()
-            if loop is self._loop:
-                _wake(watcher)
-            else:
-                # The watcher's loop may have closed in the meantime; it looks for itself now and then anyway.
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(_wake, watcher)
-
-
-def _wake(watcher: asyncio.Future[None]) -> None:
-    if not watcher.done():
-        watcher.set_result(None)
+        return self._server.figures.get(endpoint) or EndpointFigures()
 
 
 async def serve(simulator: Simulator) -> None:

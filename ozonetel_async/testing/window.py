@@ -1,4 +1,4 @@
-"""The rate limit as a server judges it: exactly, on the server's clock, at the moment a request arrives."""
+"""The rate limit as a server counts it: exactly, on the server's clock, at the moment a request arrives."""
 
 from __future__ import annotations
 
@@ -25,18 +25,16 @@ class RateWindow:
         kind: ``"sliding"``: any stretch of ``per`` seconds. ``"calendar"``: windows side by side from a common origin.
             ``"first_request"``: a window opens with the first request after the last one closed. ``"token_bucket"``: a
             full bucket of ``requests`` tokens that fills evenly, ``requests`` in ``per`` seconds.
-        phase: seconds by which the calendar's windows are shifted.
     """
 
-    __slots__ = ("_admits", "_filled", "_level", "_start", "_times", "_used", "kind", "per", "phase", "requests")
+    __slots__ = ("_admits", "_filled", "_level", "_start", "_times", "_used", "kind", "per", "requests")
 
-    def __init__(self, requests: int, per: float, kind: WindowKind = "sliding", *, phase: float = 0.0) -> None:
+    def __init__(self, requests: int, per: float, kind: WindowKind = "sliding") -> None:
         if requests < 1 or per <= 0:
-            raise ValueError(f"a window needs at least 1 request and more than 0 seconds, got {requests} per {per}")
+            raise ValueError(f"expected at least 1 request in more than 0 seconds, got {requests} in {per}")
         self.requests = requests
         self.per = per
         self.kind = kind
-        self.phase = phase
         self._times: deque[float] = deque()
         self._start = float("-inf")
         self._used = 0
@@ -48,8 +46,6 @@ class RateWindow:
             "first_request": self._admits_first_request,
             "token_bucket": self._admits_token_bucket,
         }
-        if kind not in rules:
-            raise ValueError(f"kind must be one of {', '.join(rules)}, got {kind!r}")
         self._admits = rules[kind]
 
     def admits(self, now: float) -> bool:
@@ -68,16 +64,6 @@ class RateWindow:
                 self._start = now
             self._used += 1
 
-    def retry_after(self, now: float) -> float:
-        """Seconds until a request would be admitted, if none is counted before."""
-        if self._admits(now):
-            return 0.0
-        if self.kind == "sliding":
-            return self._times[len(self._times) - self.requests] + self.per - now
-        if self.kind == "token_bucket":
-            return (1.0 - self._level) * self.per / self.requests
-        return self._start + self.per - now
-
     def _admits_sliding(self, now: float) -> bool:
         times = self._times
         edge = now - self.per + _ROUNDING
@@ -86,7 +72,7 @@ class RateWindow:
         return len(times) < self.requests
 
     def _admits_calendar(self, now: float) -> bool:
-        start = floor((now - self.phase + _ROUNDING) / self.per) * self.per + self.phase
+        start = floor((now + _ROUNDING) / self.per) * self.per
         if start > self._start + _ROUNDING:
             self._start, self._used = start, 0
         return self._used < self.requests

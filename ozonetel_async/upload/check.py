@@ -18,7 +18,7 @@ from ..rows.changes import LineNumbers
 from ..rows.checks import UNSENDABLE
 from ..rows.cleaning.suspicions import PhoneSuspicions
 from ..rows.columns import Layout, lead_columns
-from ..rows.intake import Rows, RowSource
+from ..rows.intake import Rows, RowSource, prepared
 from ..rows.reasons import count_reason
 
 __all__ = ["COMPARED_NUMBERS", "CheckReport", "InvalidRows", "check_leads"]
@@ -136,6 +136,7 @@ async def check_leads(
     """
     layout: Layout = "schedule" if schedule else "bulk"
     dialect, zone = dialect or Dialect(), timezone_named(timezone)
+    leads = prepared(leads, columns)
     names = columns if columns is not None else getattr(leads, "columns", None)
     examined = _Examined(leads, names, layout)
     chunker = Chunker(
@@ -149,7 +150,7 @@ async def check_leads(
         on_invalid=examined.note_invalid,
         on_numbers=examined.note_numbers,
     )
-    source = RowSource(leads)
+    source = RowSource(leads, named=names is None)
     try:
         while rows := await source.take(chunker.stride):
             examined.note_batches(len(chunker.feed(rows)), chunker)

@@ -20,7 +20,9 @@ from ..models import UploadReport
 from ..protocol.requests import Params
 from ..rows.batches import ChunkerMaker, chunker_maker
 from ..rows.cleaning.suspicions import JUDGED_ROWS, PhoneSuspicions
+from ..rows.csv_file import CsvRows
 from ..rows.intake import Rows, RowSource
+from ..rows.sources import Table
 from ..sending.dispatcher import Dispatcher
 from .journaling import open_upload_journal, upload_header
 from .upload import Upload, UploadOptions
@@ -56,6 +58,8 @@ async def run_upload(
     async with AsyncExitStack() as stack:
         journal = None
         if options.journal is not None:
+            if isinstance(leads, CsvRows):
+                leads.keep_beside(options.journal)
             header = upload_header(config, campaign, params, columns, leads, now, clean)
             journal, now = await stack.enter_async_context(
                 open_upload_journal(options.journal, header, options.callback_url)
@@ -80,13 +84,15 @@ def _is_at_hand(leads: Rows) -> bool:
     """Whether the input is a file, a frame or a list, which can be read twice and without waiting for anybody."""
     if isinstance(leads, Iterator | AsyncIterable | str | bytes):
         return False
+    if isinstance(leads, Table):
+        return leads.is_at_hand
     return isinstance(leads, Sequence) or hasattr(leads, "columns")
 
 
 async def _judge(leads: Rows, make_chunker: ChunkerMaker, suspicions: PhoneSuspicions) -> None:
     """Read the first rows ahead of the upload; what is wrong with the input itself, the upload will find again."""
-    source = RowSource(leads)
     chunker = make_chunker(lambda invalid, row: None, on_numbers=suspicions.add)
+    source = RowSource(leads, named=chunker.columns is None)
     try:
         while chunker.rows_taken < JUDGED_ROWS and (rows := await source.take(chunker.stride)):
             chunker.feed(rows)

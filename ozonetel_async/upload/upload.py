@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from inspect import iscoroutinefunction
+from functools import partial
+from inspect import iscoroutine, iscoroutinefunction
 from os import PathLike
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -33,7 +34,7 @@ from ..rows.batches import Batch, ChunkerMaker
 from ..rows.intake import Rows, RowSource
 from ..rows.layout import Change
 from ..rows.reasons import count_reason
-from ..rows.rejects import Rejects, is_same_file
+from ..rows.rejects import Rejects, RejectsFile, is_same_file
 from ..sending.dispatcher import STOPS_THE_UPLOAD, ApiRequest, Dispatcher, check_queue_options
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
     queue_priority: int = -1
     concurrency: int | None = None
     on_progress: Callable[[UploadReport], object] | None = None
-    rejects: str | PathLike[str] | None = None
+    rejects: str | PathLike[str] | Rejects | None = None
     changes: str | PathLike[str] | None = None
     journal: str | PathLike[str] | None = None
     callback_url: str | None = None
@@ -83,7 +84,8 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"concurrency: expected at least 1, got {self.concurrency}")
         if iscoroutinefunction(self.on_progress):
             raise ConfigurationError("on_progress: expected a plain function, got a coroutine function, never awaited")
-        if self.rejects is not None and self.changes is not None and is_same_file(self.rejects, self.changes):
+        rejects = self.rejects.path if isinstance(self.rejects, Rejects) else self.rejects
+        if rejects is not None and self.changes is not None and is_same_file(rejects, self.changes):
             raise ConfigurationError("changes: expected another file than rejects, got the same one")
         check_queue_options(self.queue_priority, None)
         if self.journal is not None and self.callback_url is not None:
@@ -131,12 +133,13 @@ class Upload:
         self._priority = options.queue_priority
         self._attempts = _RESENDS if options.on_unknown == "resend" else 1
         self._on_progress = options.on_progress
-        self._intake = RowSource(rows)
         self._chunker = make_chunker(self._note_invalid, on_change=self._note_change)
+        self._intake = RowSource(rows, named=self._chunker.columns is None)
         self.report.cleaned = self._chunker.cleaned
         self._changes = None if options.changes is None else _changes_file(options.changes, rows)
         try:
-            self._rejects = None if options.rejects is None else Rejects(options.rejects, rows)
+            columns = self._chunker.columns
+            self._rejects = None if options.rejects is None else RejectsFile(options.rejects, rows, columns)
         except ConfigurationError:
             self._end_changes()
             raise
@@ -437,6 +440,8 @@ class Upload:
         report.batches.append(
             BatchResult(batch.index, batch.first_row, batch.last_row, batch.rows, outcome, transaction_id, error)
         )
+        if self._rejects is not None and outcome in ("refused", "not_sent"):
+            self._note_unsent(batch, error or outcome)
         counter = f"rows_{outcome}"
         setattr(report, counter, getattr(report, counter) + batch.rows)
         self._count(batch.read, batch.invalid)
@@ -462,6 +467,13 @@ class Upload:
             except OSError as error:
                 self._end_rejects(error)
 
+    def _note_unsent(self, batch: Batch, reason: str) -> None:
+        if self._rejects is not None:
+            try:
+                self._rejects.add_batch(batch, reason)
+            except OSError as error:
+                self._end_rejects(error)
+
     def _note_change(self, row: int, change: Change) -> None:
         if self._changes is not None:
             try:
@@ -471,19 +483,20 @@ class Upload:
 
     def _end_rejects(self, failure: OSError | None = None) -> None:
         rejects, self._rejects = self._rejects, None
-        self._end_file("rejects", rejects, failure)
+        if rejects is not None:
+            self._end_file("rejects", partial(rejects.close, self._chunker.rows_taken, self.report.stopped_by), failure)
 
     def _end_changes(self, failure: OSError | None = None) -> None:
         changes, self._changes = self._changes, None
-        self._end_file("changes", changes, failure)
+        if changes is not None:
+            self._end_file("changes", changes.close, failure)
 
-    def _end_file(self, option: str, file: Rejects | ChangesFile | None, failure: OSError | None) -> None:
+    def _end_file(self, option: str, close: Callable[[], None], failure: OSError | None) -> None:
         """Close a file of rows. One that cannot be written ends the upload, which would lose track otherwise."""
-        if file is not None:
-            try:
-                file.close()
-            except OSError as error:
-                failure = failure or error
+        try:
+            close()
+        except OSError as error:
+            failure = failure or error
         if failure is not None:
             self._refuse(f"{option}: cannot write the file: {failure.strerror}")
 
@@ -495,7 +508,7 @@ class Upload:
         report.elapsed = asyncio.get_running_loop().time() - self._started
         if self._on_progress is not None:
             try:
-                self._on_progress(report)
+                _tell(self._on_progress, report)
             except BaseException as error:
                 # The caller's own error ends the upload; settling what is left must not raise it again, and not
                 # raise it at all when the upload is ending for another reason.
@@ -503,6 +516,13 @@ class Upload:
                 if not self._abandoned or not isinstance(error, Exception):
                     raise
                 _log.warning("on_progress raised %s after the upload had ended", type(error).__name__)
+
+
+def _tell(on_progress: Callable[[UploadReport], object], report: UploadReport) -> None:
+    returned = on_progress(report)
+    if iscoroutine(returned):  # of a lambda or an object, which does not show it beforehand
+        returned.close()
+        raise ConfigurationError("on_progress: expected a plain function, got one that returns a coroutine")
 
 
 # Imported with the first file of changes: most uploads have none.

@@ -239,8 +239,8 @@ async def test_the_token_may_stand_in_the_query_and_so_may_the_data() -> None:
     [
         ("/", BODY, 404),
         ("/ozcb_short", BODY, 404),
-        ("/{stranger}", BODY, 404),
-        ("/{known}/{stranger}", BODY, 404),
+        ("/{unknown}", BODY, 404),
+        ("/{known}/{unknown}", BODY, 404),
         ("/{known}x", BODY, 404),
         ("/{known}", b"", 400),
         ("/{known}", b"{}", 400),
@@ -248,13 +248,13 @@ async def test_the_token_may_stand_in_the_query_and_so_may_the_data() -> None:
         ("/{known}", b'{"data":' * 5_000, 400),
         ("/{known}", b" " * 65_537, 413),
         ("/{known}", BODY + b" " * (65_536 - len(BODY)), 200),
-        ("/{stranger}", b"nonsense", 400),
+        ("/{unknown}", b"nonsense", 400),
     ],
 )
-async def test_what_is_wrong_is_told_by_the_status(path: str, body: bytes, status: int) -> None:
+async def test_the_status_says_what_is_wrong(path: str, body: bytes, status: int) -> None:
     known = new_token()
     sink = Memory(known)
-    given = path.format(known=known, stranger=new_token())
+    given = path.format(known=known, unknown=new_token())
     assert await CallbackReceiver(sink).handle(given, "", "application/json", body) == status
     assert sink.count == (status == 200)
 
@@ -266,7 +266,7 @@ async def test_what_is_wrong_is_told_by_the_status(path: str, body: bytes, statu
     body=st.one_of(
         st.binary(max_size=300), st.just(BODY), st.text(max_size=100).map(lambda text: text.encode("utf-8", "replace"))
     ),
-    token=st.sampled_from(["known", "stranger", "none"]),
+    token=st.sampled_from(["known", "unknown", "none"]),
 )
 @settings(max_examples=300)
 async def test_nothing_is_stored_without_its_token_and_nothing_undeclared_is_raised(
@@ -274,7 +274,7 @@ async def test_nothing_is_stored_without_its_token_and_nothing_undeclared_is_rai
 ) -> None:
     known = new_token()
     sink = Memory(known)
-    segment = {"known": known, "stranger": new_token(), "none": ""}[token]
+    segment = {"known": known, "unknown": new_token(), "none": ""}[token]
     status = await CallbackReceiver(sink).handle(f"{path}/{segment}", query, content_type, body)
     assert status in (200, 400, 404, 413)
     assert (status == 200) == (sink.count == 1)
@@ -315,10 +315,8 @@ async def test_nothing_sensitive_is_logged(caplog: pytest.LogCaptureFixture) -> 
         {"timezone": "Asia"},
         {"timezone": None},
         {"max_bytes": 0},
-        {"max_bytes": "1"},
         {"timeout": 0},
         {"timeout": float("inf")},
-        {"timeout": None},
     ],
 )
 def test_wrong_settings_are_refused(options: dict[str, Any]) -> None:
@@ -354,7 +352,7 @@ async def test_every_shape_that_the_service_may_send_arrives(serve: Serve, tmp_p
                 "bulkData": json.dumps({"map": ["PhoneNumber"], "data": [["9812345670"], ["bad"]]}),
                 "callBackUrl": add_token(base, token),
             }
-            sim.windows["bulk"] = type(sim.windows["bulk"])(100, 60.0, "sliding", phase=0.0)
+            sim.windows["bulk"] = type(sim.windows["bulk"])(100, 60.0)
             async with http.post(
                 f"{sim.base_url}/cloudAgentRestAPI/index.php/AddCampaignBulkDataV4/addBulkData/format/json", data=data
             ) as reply:
@@ -447,7 +445,7 @@ async def test_raw_bytes_in_a_path_do_no_harm(serve: Serve, path: str) -> None:
         (b"<html></html>", "text/html"),
     ],
 )
-async def test_hostile_bodies_are_unreadable_and_nothing_more(serve: Serve, body: bytes, content_type: str) -> None:
+async def test_hostile_bodies_are_answered_with_400(serve: Serve, body: bytes, content_type: str) -> None:
     token = new_token()
     sink = Memory(token)
     base = await serve(CallbackReceiver(sink))
@@ -566,8 +564,8 @@ async def test_each_batch_of_an_upload_settles_once(
     path = tmp_path / "diwali.journal"
     base = await serve(CallbackReceiver(JournalFolder(tmp_path)))
     missing = 1 if chaos in ("hostile", "hostile form", "lost") else 0
-    patience = 0.3 if missing else 20.0
-    await client.upload("Diwali", ROWS, journal=path, callback_url=base, callback_timeout=patience)
+    seconds = 0.3 if missing else 20.0
+    await client.upload("Diwali", ROWS, journal=path, callback_url=base, callback_timeout=seconds)
     await sim.settle()
     journal = await Journal.attach(path)
     assert await journal.unsettled() == missing
@@ -589,11 +587,11 @@ async def test_each_batch_of_an_upload_settles_once(
 # --- waiting in this process ---------------------------------------------------------------------------------------
 
 
-async def test_a_callback_is_handed_to_whoever_expects_it() -> None:
+async def test_a_callback_reaches_the_pending_callback_of_its_token() -> None:
     receiver = CallbackReceiver()
     token = new_token()
     with receiver.expect(token) as pending:
-        # Early: nobody waits yet.
+        # Early: before anything waits.
         assert await receiver.handle(f"/{token}", "", "", BODY) == 200
         assert (await pending.get(1.0)).succeeded
         # A repeat is known, and not handed on.
@@ -603,7 +601,7 @@ async def test_a_callback_is_handed_to_whoever_expects_it() -> None:
     assert caught.value.outcome == "unknown"
     assert caught.value.__context__ is None
     assert token not in str(caught.value)
-    # The repeat of a callback that was taken is no stranger's.
+    # The repeat of a callback that was taken is no unknown's.
     assert await receiver.handle(f"/{token}", "", "", BODY) == 200
 
 
@@ -629,7 +627,7 @@ async def test_the_waiter_wakes_when_the_callback_comes() -> None:
         assert (await waiter).message == "File Successfully uploaded."
 
 
-async def test_an_expectation_comes_before_the_sinks_and_a_stranger_does_not_reach_it() -> None:
+async def test_pending_callbacks_come_before_the_sinks_and_other_tokens_do_not_reach_them() -> None:
     token = new_token()
     sink = Memory(token)
     receiver = CallbackReceiver(sink)
@@ -642,7 +640,7 @@ async def test_an_expectation_comes_before_the_sinks_and_a_stranger_does_not_rea
     assert await receiver.handle(f"/{new_token()}", "", "", BODY) == 404
 
 
-async def test_ended_waits_leave_nothing_behind() -> None:
+async def test_closed_pending_callbacks_are_dropped() -> None:
     receiver = CallbackReceiver()
     pending_callbacks = receiver._pending
     for number in range(3_000):
@@ -704,17 +702,15 @@ def scope(token: str, **changes: Any) -> dict[str, Any]:
     return given | changes
 
 
-async def test_lifespan_is_answered_and_websockets_are_turned_away() -> None:
+async def test_lifespan_is_answered_and_other_scopes_are_refused() -> None:
     receiver = CallbackReceiver()
     sent = await asgi(receiver, {"type": "lifespan"}, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
     assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-    sent = await asgi(receiver, {"type": "websocket"}, {"type": "websocket.connect"})
-    assert [message["type"] for message in sent] == ["websocket.close"]
     with pytest.raises(ValueError, match="http"):
-        await asgi(receiver, {"type": "carrier pigeon"})
+        await asgi(receiver, {"type": "websocket"})
 
 
-async def test_a_caller_who_hangs_up_stores_nothing() -> None:
+async def test_a_connection_closed_in_the_body_stores_nothing() -> None:
     token = new_token()
     sink = Memory(token)
     part = {"type": "http.request", "body": BODY, "more_body": True}
@@ -722,7 +718,7 @@ async def test_a_caller_who_hangs_up_stores_nothing() -> None:
     assert sink.count == 0
 
 
-async def test_a_server_that_tells_of_the_hang_up_when_answered_is_no_error() -> None:
+async def test_a_server_that_raises_on_a_closed_connection_is_no_error() -> None:
     token = new_token()
     sink = Memory(token)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import pickle
 import string
@@ -147,7 +146,7 @@ def test_other_transaction_ids_are_refused(value: object) -> None:
 
 @pytest.mark.parametrize("value", [..., None, "", "  "])
 def test_counts_without_a_transaction_id_are_refused(value: object) -> None:
-    with pytest.raises(CallbackError, match="no transactionId"):
+    with pytest.raises(CallbackError, match="without transactionId"):
         job(transactionId=value)
 
 
@@ -171,7 +170,7 @@ def test_status_words(status: object, message: str, succeeded: bool) -> None:
 
 
 @pytest.mark.parametrize("status", ["Done", "", None, ..., 1, ["Success"], "Successes"])
-def test_a_status_that_cannot_be_told_is_refused(status: object) -> None:
+def test_an_unknown_status_is_refused(status: object) -> None:
     with pytest.raises(CallbackError, match="status"):
         job(status=status, message="queued")
 
@@ -222,7 +221,7 @@ def test_a_message_is_short_and_printable() -> None:
         17,
     ],
 )
-def test_other_links_are_refused_and_not_told(value: object) -> None:
+def test_other_links_are_refused_and_not_repeated(value: object) -> None:
     with pytest.raises(CallbackError) as caught:
         job(failedFilePath=value)
     assert "host" not in str(caught.value).replace("https://host/path?query", "")
@@ -298,17 +297,6 @@ def test_an_undocumented_field_may_be_nested() -> None:
     result = parse_callback(b'{"status":"Success","x":' + b"[" * 50 + b"]" * 50 + b"}", timezone=ZONE)
     assert isinstance(result, ExportResult)
     assert result.fields["x"] == "[" * 50 + "]" * 50
-
-
-@pytest.mark.parametrize("body", [None, "text", 17, [b"x"], memoryview(b"{}")])
-def test_other_types_than_bytes_are_refused(body: Any) -> None:
-    with pytest.raises(CallbackError, match="bytes"):
-        parse_callback(body, timezone=ZONE)
-
-
-@pytest.mark.parametrize("content_type", [None, 17, b"multipart/form-data"])
-def test_a_content_type_of_another_type_does_no_harm(content_type: Any) -> None:
-    assert parse_callback(TEXT.encode(), content_type, timezone=ZONE) == EXPECTED
 
 
 def test_the_size_limit_is_exact_and_can_be_set() -> None:
@@ -449,7 +437,7 @@ def test_two_links_are_not_guessed_from() -> None:
     assert not result.succeeded
 
 
-def test_nothing_secret_shows() -> None:
+def test_no_repr_shows_a_secret() -> None:
     shown = f"{EXPECTED!r} {EXPECTED} {EXPECTED.failed_file} {[EXPECTED]}"
     assert "172067852912917131638630_error.csv?***" in shown
     assert "X-Amz" not in shown
@@ -459,13 +447,11 @@ def test_nothing_secret_shows() -> None:
     assert "9812345678" not in repr(job(message="bad number 9812345678"))
 
 
-def test_a_secret_link_cannot_leave_by_a_pickle_but_can_be_copied_and_compared() -> None:
+def test_a_secret_link_is_compared_but_not_pickled() -> None:
     link = SecretUrl(LINK)
     for value in (link, EXPECTED):
         with pytest.raises(ConfigurationError, match="pickle"):
             pickle.dumps(value)
-    assert copy.deepcopy(EXPECTED) == EXPECTED
-    assert copy.copy(link) is link
     assert len({link, SecretUrl(LINK)}) == 1
     assert link != LINK
     assert (link.scheme, link.host, link.path.endswith("_error.csv")) == (
@@ -475,7 +461,7 @@ def test_a_secret_link_cannot_leave_by_a_pickle_but_can_be_copied_and_compared()
     )
 
 
-def test_the_error_is_of_the_tree_pickles_and_tells_shapes_only() -> None:
+def test_the_error_is_an_ozonetel_error_that_pickles_and_shows_shapes_only() -> None:
     secret = b'{"data":{"transactionId":"9812345678 9812345678","status":"Success","failedFilePath":"https://h/?sig"}}'
     with pytest.raises(OzonetelError) as caught:
         parse_callback(secret, timezone=ZONE)

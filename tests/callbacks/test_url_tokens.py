@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ozonetel_async.callbacks.url_tokens import (
     add_token,
@@ -19,7 +16,6 @@ from ozonetel_async.callbacks.url_tokens import (
     token_batch,
     token_journal,
     url_token,
-    verify,
 )
 from ozonetel_async.errors import ConfigurationError
 
@@ -60,22 +56,20 @@ def test_the_token_is_the_last_segment_of_the_path(base: str, expected: str) -> 
         "https:///cb",
         "https://me.example:x/",
         "https://[::1",
-        None,
         "https://u:p@me.example",
         "https://me.example/#f",
         "https://me example/",
         "https://é.example/",
         "//me/cb",
-        17,
     ],
 )
-def test_other_callback_urls_are_refused(base: Any) -> None:
+def test_other_callback_urls_are_refused(base: str) -> None:
     with pytest.raises(ConfigurationError, match="callback_url"):
         add_token(base, TOKEN)
 
 
-@pytest.mark.parametrize("token", ["", "secret", TOKEN[:-1], TOKEN + "x", TOKEN + "\n", None, "ozcb_" + "é" * 40])
-def test_other_tokens_are_refused_and_not_told(token: Any) -> None:
+@pytest.mark.parametrize("token", ["", "secret", TOKEN[:-1], TOKEN + "x", TOKEN + "\n", "ozcb_" + "é" * 40])
+def test_other_tokens_are_refused_and_not_repeated(token: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         add_token("https://me.example", token)
     assert not token or token not in str(caught.value)
@@ -91,10 +85,9 @@ def test_other_tokens_are_refused_and_not_told(token: Any) -> None:
         ("/cb", f"tenant=a&token={TOKEN}"),
         ("/cb", TOKEN),
         (f"/cb/{TOKEN}", f"t={new_token()}"),
-        (None, f"t={TOKEN}"),
     ],
 )
-def test_the_token_is_found(path: object, query: object) -> None:
+def test_the_token_is_found(path: str, query: str) -> None:
     assert url_token(path, query) == TOKEN
 
 
@@ -109,38 +102,17 @@ def test_the_token_is_found(path: object, query: object) -> None:
         (f"/cb/{TOKEN}.json", ""),
         (f"/{TOKEN}/{new_token()}", ""),
         ("/" * 9_000 + TOKEN, ""),
-        (b"/" + TOKEN.encode(), 17),
         ("/\ud800%ff%", "\0=\udfff"),
-        (None, None),
     ],
 )
-def test_no_token_or_more_than_one_is_none(path: object, query: object) -> None:
+def test_no_token_or_more_than_one_is_none(path: str, query: str) -> None:
     assert url_token(path, query) is None
-
-
-def test_only_the_expected_token_verifies() -> None:
-    assert verify(TOKEN, TOKEN)
-    assert verify(TOKEN, "".join(TOKEN))
-    for given_token in (None, "", TOKEN[:-1], TOKEN + " ", TOKEN.lower(), TOKEN.encode(), 17, [TOKEN], "é", "\ud800"):
-        assert not verify(TOKEN, given_token)
-
-
-@pytest.mark.parametrize("expected", ["", None, 17, b"x"])
-def test_without_an_expected_token_nothing_verifies(expected: Any) -> None:
-    assert not verify(expected, expected)
-
-
-@settings(max_examples=200)
-@given(path=st.text(), query=st.text(), expected=st.text(), other=st.text() | st.binary() | st.none() | st.integers())
-def test_hostile_requests_never_raise_and_never_verify(path: str, query: str, expected: str, other: object) -> None:
-    assert not verify(TOKEN, url_token(path, query))
-    assert verify(expected, other) is (expected == other and expected != "")
 
 
 # --- a journal's tokens ----------------------------------------------------------------------------------------------
 
 
-def test_a_batchs_token_tells_its_journal_and_its_batch() -> None:
+def test_a_batch_token_names_its_journal_and_its_batch() -> None:
     secrets = [new_secret() for _ in range(20)]
     assert len({journal_id(secret) for secret in secrets}) == 20
     for secret in secrets:

@@ -194,6 +194,7 @@ class Seen:
 
 class Queue:
     waiting = refused = worst_window = 0
+    store = None
 
     def __init__(self, free: int, in_flight: int, next_free_in: float) -> None:
         self.free, self.in_flight, self.next_free_in = free, in_flight, next_free_in

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ozonetel_async.cli.arguments import Address, address, latency
@@ -23,3 +25,15 @@ def test_addresses() -> None:
     assert address("example.com:0") == Address("example.com", 0)
     assert address("[::1]:8080") == Address("::1", 8080)
     assert str(address("[::1]:8080")) == "[::1]:8080"
+
+
+def test_mistakes_of_a_header_are_told_with_the_options_that_mend_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "leads.csv"
+    file.write_text("Serial,Notes,Notes\n1,a,b\n")
+    assert main(["upload", str(file), "-c", "Diwali", "--simulate"]) == Exit.USAGE
+    told = capsys.readouterr().err
+    assert '--column "HEADER=PhoneNumber"' in told
+    assert '--column "Notes="' in told
+    assert "columns={" not in told

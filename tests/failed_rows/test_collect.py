@@ -231,7 +231,7 @@ LINK = SecretUrl("https://h.example/x.csv?s=5f0c2b7e9a1d")
 
 
 async def journal_of(path: Path, results: Sequence[JobResult | None], *, batch_rows: int = 3) -> Journal:
-    """A journal with a settled batch per result; None is one without a verdict."""
+    """A journal with a settled batch per result; None is one without a result."""
     header = Header(campaign="Diwali", account="me", params={}, columns=COLUMNS, checked_at="2024-07-11T12:00:00+05:30")
     journal = await Journal.open(path, header)
     for index, result in enumerate(results):
@@ -308,7 +308,7 @@ async def test_which_batches_have_a_list_to_fetch(tmp_path: Path, result: JobRes
         ((DownloadError("failed", "x" * 5_000),), "failed: " + "x" * 292),
     ],
 )
-async def test_a_list_that_cannot_be_had_is_a_state_and_leaves_nothing_behind(
+async def test_a_list_that_cannot_be_fetched_is_a_state_and_stores_no_rows(
     tmp_path: Path, chunks: tuple[bytes | Exception, ...], state: str
 ) -> None:
     path = tmp_path / "x.journal"
@@ -367,8 +367,8 @@ async def test_rows_found_are_kept_and_not_doubled_when_a_list_is_fetched_again(
 async def test_what_is_in_the_list_and_was_not_sent_is_kept_without_a_row(tmp_path: Path) -> None:
     path = tmp_path / "x.journal"
     journal = await journal_of(path, [job(0), job(1)])
-    stranger = f"PhoneNumber,Reason\n+14155550100,DND\n{phone(5)},Bad\n".encode()
-    assert await collect_failed_rows(journal, fetch=giving(stranger)) == CollectReport({"done": 2}, 4, 3)
+    other_rows = f"PhoneNumber,Reason\n+14155550100,DND\n{phone(5)},Bad\n".encode()
+    assert await collect_failed_rows(journal, fetch=giving(other_rows)) == CollectReport({"done": 2}, 4, 3)
     await journal.close()
     assert [(lead.row, lead.how, lead.reason, lead.phone) for lead in failed_leads(path)] == [
         (None, "unmatched", "DND", "+14155550100"),
@@ -505,7 +505,7 @@ async def test_reading_does_not_disturb_the_writer_nor_need_one(tmp_path: Path) 
 
 # --- what the callbacks say of the rows ----------------------------------------------------------------------------
 
-VERDICTS = [
+RESULTS = [
     # counts that add up
     (JobResult("id-0", True, 3, 3, 0), (3, 0, 0), None),
     (JobResult("id-0", True, 3, 0, 3), (0, 3, 0), None),
@@ -531,8 +531,8 @@ VERDICTS = [
 ]
 
 
-@pytest.mark.parametrize(("result", "rows", "said"), VERDICTS)
-async def test_only_counts_that_add_up_are_believed(
+@pytest.mark.parametrize(("result", "rows", "said"), RESULTS)
+async def test_only_counts_that_add_up_are_used(
     tmp_path: Path, result: JobResult, rows: tuple[int, int, int], said: str | None
 ) -> None:
     journal = await journal_of(tmp_path / "x.journal", [result, None, JobResult("id-2", True, 3, 2, 1)])

@@ -79,7 +79,7 @@ def test_each_queue_has_a_limit_and_the_legacy_endpoints_share_it() -> None:
     assert TABLE["legacy_schedule"].queue == TABLE["schedule"].queue
 
 
-def test_the_dialect_moves_the_open_points_and_nothing_else() -> None:
+def test_the_dialect_changes_the_open_points_only() -> None:
     moved: dict[EndpointName, tuple[Dialect, dict[str, object]]] = {
         "bulk": (Dialect(bulk_encoding="multipart"), {"encoding": "multipart"}),
         "schedule": (

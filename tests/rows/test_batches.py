@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from ozonetel_async.config import Dialect
 from ozonetel_async.errors import ConfigurationError, InvalidLeadError
 from ozonetel_async.models import InvalidRow, Lead
-from ozonetel_async.rows.batches import Batch, Chunker, RaggedRow
-from ozonetel_async.rows.layout import _none_longer
+from ozonetel_async.rows.batches import Batch, Chunker
+from ozonetel_async.rows.layout import UnfitRow, _none_longer
 from ozonetel_async.rows.single_lead import check_lead
 
 ZONE = ZoneInfo("Asia/Kolkata")
@@ -563,7 +563,10 @@ def test_what_is_no_row_is_reported(row: object) -> None:
 
 
 def test_ragged_rows_of_a_file_are_invalid_whatever_their_length() -> None:
-    done = run([RaggedRow(["9812345678", "x"], expected=3), ["9812345678", "y"]], columns=("PhoneNumber", "Name"))
+    done = run(
+        [UnfitRow(["9812345678", "x"], "2 cells; right would be 3, as in the header"), ["9812345678", "y"]],
+        columns=("PhoneNumber", "Name"),
+    )
     assert done.data == [["9812345678", "y"]]
     assert done.reason() == "2 cells; right would be 3, as in the header"
 

@@ -320,7 +320,7 @@ def test_a_lead_comes_back_normalised_without_what_it_leaves_out() -> None:
         (Lead("123", expiry="2026-11-20"), "expiry", "in the past"),
         (Lead("123", agent_id=" "), "agent_id", "all blank"),
         (Lead("123", scheduled_time="2026-12-01 10:00:00"), "scheduled_time", "only schedule_leads"),
-        (Lead("123", extra={"City": float("nan")}), "City", "finite"),
+        (Lead("123", extra={"City": float("inf")}), "City", "finite"),
         (Lead("123", extra={"Name": "x"}), "Name", "a field of its own"),
         (Lead("123", extra={"action": "START"}), "action", "a field of the request"),
         (Lead("123", extra={"api_key": "x"}), "api_key", "a field of the request"),

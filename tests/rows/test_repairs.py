@@ -84,8 +84,10 @@ def test_a_repaired_number_keeps_to_the_plus_policy(plus: str) -> None:
 
 
 def test_a_country_looks_at_good_cells_too() -> None:
-    rows = [["9812345678"], ["+919812345678"], ["0981234567"], [919812345678], ["+442071234567"]]
+    rows = [["9812345678"], ["+919812345678"], ["0981234567"], ["919812345678"], ["+442071234567"]]
     run = Run(rows, Cleaning(country="IN", form="digits"), columns=["PhoneNumber"])
+    mixed = Run([*rows, [919812345678]], Cleaning(country="IN", form="digits"), columns=["PhoneNumber"])
+    assert mixed.data == [*run.data, ["919812345678"]]
     assert run.data == [["919812345678"], ["919812345678"], ["919812345678"], ["+442071234567"]]
     assert [bad.row for bad in run.invalid] == [3]
     assert "no phone number of India" in run.invalid[0].reason
@@ -138,6 +140,15 @@ def test_dirty_rows_are_asked_for_in_smaller_slices() -> None:
     dirty = Run([["98123 45678"]] * 100, Cleaning(), columns=["PhoneNumber"]).chunker.stride
     assert dirty < clean
     assert Run([["x"]] * 100, columns=["PhoneNumber"]).chunker.stride == dirty
+
+
+def test_a_slice_fills_the_batch_and_no_more() -> None:
+    chunker = Chunker(columns=["PhoneNumber"], dialect=Dialect(), timezone=ZONE, now=NOW)
+    taken, batches = 0, 0
+    while not batches:
+        taken += (size := chunker.stride)
+        batches = len(chunker.feed([["9812345678"]] * size))
+    assert (taken, batches) == (500, 1)
 
 
 likely = st.sampled_from(

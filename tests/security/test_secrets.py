@@ -162,7 +162,6 @@ def test_copies_of_the_client_do_not_take_the_key_along() -> None:
         {"base_url": f"https://evil.example/?key={KEY}"},
         {"timezone": "nowhere"},
         {"auth": "digest"},
-        {"timeouts": 5},
     ],
 )
 def test_a_refused_setting_shows_no_secret(options: dict[str, object]) -> None:

@@ -87,7 +87,7 @@ async def test_a_token_is_renewed_before_it_expires(sim: Simulator, client: Ozon
 async def test_a_renewal_that_fails_leaves_the_token_in_use_while_it_lives(
     sim: Simulator, connect: Connect, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    monkeypatch.setattr("ozonetel_async.sending.bearer_tokens._RENEW_AT", 0.0)
+    monkeypatch.setattr("ozonetel_async.sending.bearer_tokens.RENEW_AT", 0.0)
     client = connect(auth="token")
     sim.inject("token", fault, after=1, times=1)
     while sim.arrivals("token") < 2:

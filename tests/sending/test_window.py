@@ -19,6 +19,8 @@ PER = 60.0
 class Elsewhere:
     """A window whose tokens come from elsewhere, one by one; it notes what becomes of them."""
 
+    store = None
+
     def __init__(self) -> None:
         self.tokens: list[str] = []
         self.fates: list[tuple[str, str]] = []

@@ -19,12 +19,12 @@ gaps = st.lists(st.integers(0, 20).map(lambda quarter: quarter / 4), max_size=60
 
 
 def run(window: RateWindow, times: list[float]) -> list[bool]:
-    verdicts = []
+    answers = []
     for now in times:
-        verdicts.append(window.admits(now))
-        if verdicts[-1]:
+        answers.append(window.admits(now))
+        if answers[-1]:
             window.count(now)
-    return verdicts
+    return answers
 
 
 def moments(steps: list[float]) -> list[float]:
@@ -41,11 +41,11 @@ def test_sliding_admits_exactly_what_leaves_every_window_within_the_limit(
 ) -> None:
     times = moments(steps)
     admitted: list[float] = []
-    verdicts = run(RateWindow(requests, per), times)
-    for now, verdict in zip(times, verdicts, strict=True):
+    answers = run(RateWindow(requests, per), times)
+    for now, answer in zip(times, answers, strict=True):
         recent = [then for then in admitted if then > now - per]
-        assert verdict == (len(recent) < requests)
-        if verdict:
+        assert answer == (len(recent) < requests)
+        if answer:
             admitted.append(now)
 
 
@@ -53,32 +53,32 @@ def test_sliding_admits_exactly_what_leaves_every_window_within_the_limit(
 def test_calendar_admits_the_limit_per_aligned_window(steps: list[float], requests: int, per: int) -> None:
     used: dict[int, int] = {}
     times = moments(steps)
-    for now, verdict in zip(times, run(RateWindow(requests, per, "calendar"), times), strict=True):
+    for now, answer in zip(times, run(RateWindow(requests, per, "calendar"), times), strict=True):
         number = floor(now / per)
-        assert verdict == (used.get(number, 0) < requests)
-        used[number] = used.get(number, 0) + verdict
+        assert answer == (used.get(number, 0) < requests)
+        used[number] = used.get(number, 0) + answer
 
 
 @given(gaps, st.integers(1, 6), st.integers(1, 10))
 def test_a_window_from_the_first_request_ends_a_period_after_it(steps: list[float], requests: int, per: int) -> None:
     times = moments(steps)
     start, used = float("-inf"), 0
-    for now, verdict in zip(times, run(RateWindow(requests, per, "first_request"), times), strict=True):
+    for now, answer in zip(times, run(RateWindow(requests, per, "first_request"), times), strict=True):
         if now - start >= per:
             start, used = now, 0
-        assert verdict == (used < requests)
-        used += verdict
+        assert answer == (used < requests)
+        used += answer
 
 
 @given(gaps, st.integers(1, 6))
 def test_a_token_bucket_is_as_full_as_arithmetic_says(steps: list[float], requests: int) -> None:
     times = moments(steps)
     level, filled = Fraction(requests), Fraction(times[0] if times else 0)
-    for now, verdict in zip(times, run(RateWindow(requests, 4.0, "token_bucket"), times), strict=True):
+    for now, answer in zip(times, run(RateWindow(requests, 4.0, "token_bucket"), times), strict=True):
         level = min(Fraction(requests), level + (Fraction(now) - filled) * requests / 4)
         filled = Fraction(now)
-        assert verdict == (level >= 1)
-        level -= verdict
+        assert answer == (level >= 1)
+        level -= answer
 
 
 def test_a_token_bucket_gives_its_burst_and_then_its_rate() -> None:
@@ -98,19 +98,6 @@ def test_first_full_window_of_a_token_bucket_exceeds_the_limit() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_retry_after_is_the_time_until_the_next_admission(kind: WindowKind) -> None:
-    window = RateWindow(3, 10.0, kind, phase=1.0)
-    for now in (21.0, 22.0, 23.0):
-        assert window.admits(now)
-        window.count(now)
-    wait = window.retry_after(23.0)
-    assert not window.admits(23.0)
-    assert not window.admits(23.0 + wait - 0.01)
-    assert window.admits(23.0 + wait)
-    assert window.retry_after(23.0 + wait) == 0.0
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_counted_refusals_prolong_the_wait(kind: WindowKind) -> None:
     window = RateWindow(1, 10.0, kind)
     for now in (20.0, 25.0):
@@ -126,7 +113,7 @@ def test_worst_window_is_the_brute_force_maximum(steps: list[float], per: int) -
     assert worst_window(times, per) == brute
 
 
-@pytest.mark.parametrize(("requests", "per", "kind"), [(0, 1.0, "sliding"), (1, 0.0, "sliding"), (1, 1.0, "lunar")])
-def test_senseless_windows_are_refused(requests: int, per: float, kind: WindowKind) -> None:
-    with pytest.raises(ValueError, match=r"window needs|kind must be"):
+@pytest.mark.parametrize(("requests", "per", "kind"), [(0, 1.0, "sliding"), (1, 0.0, "sliding")])
+def test_windows_out_of_range_are_refused(requests: int, per: float, kind: WindowKind) -> None:
+    with pytest.raises(ValueError, match="expected at least 1 request"):
         RateWindow(requests, per, kind)

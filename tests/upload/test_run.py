@@ -815,7 +815,7 @@ async def test_invalid_rows_are_counted_and_written_out_by_every_run(
         report = await client.upload("Diwali", source, journal=path, rejects=out)
         assert (report.rows_read, report.rows_invalid) == (ROWS, len(bad))
         with out.open(newline="", encoding="utf-8") as file:
-            assert [int(row[0]) for row in list(csv.reader(file))[1:]] == bad
+            assert [int(row["rejected_row"]) for row in csv.DictReader(file)] == bad
     await each_once(sim, sorted(set(range(1, ROWS + 1)) - set(bad)))
     with closing(sqlite3.connect(path)) as db:
         journaled = [json.loads(row[0]) for row in db.execute("SELECT invalid FROM batches ORDER BY id")]

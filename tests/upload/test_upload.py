@@ -175,9 +175,10 @@ async def test_invalid_rows_are_counted_sampled_and_written(
     assert [invalid.row for invalid in report.invalid_sample] == sorted(index + 1 for index in bad)[:20]
     with path.open(encoding="utf-8", newline="") as file:
         written = list(csv.DictReader(file))
-    assert {int(row["row"]): row["input"] for row in written} == {index + 1: phone for index, phone in bad.items()}
-    assert {row["field"] for row in written} == {"PhoneNumber"}
-    assert all(row["reason"] for row in written)
+    told = {int(row["rejected_row"]): row["PhoneNumber"] for row in written}
+    assert told == {index + 1: phone for index, phone in bad.items()}
+    assert {row["rejected_column"] for row in written} == {"PhoneNumber"}
+    assert all(row["rejected_reason"] for row in written)
     good = [row["PhoneNumber"] for index, row in enumerate(given) if index not in bad]
     assert [lead.phone for lead in sim.campaigns["Diwali"].leads] == good
 
@@ -208,7 +209,7 @@ async def test_no_invalid_row_is_too_odd_for_the_rejects(
     assert (report.rows_accepted, report.rows_invalid, report.stopped_by) == (3, 1, None)
     with path.open(encoding="utf-8", newline="") as file:
         (line,) = csv.DictReader(file)
-    assert (line["row"], line["input"]) == ("3", written)
+    assert (line["rejected_row"], line["PhoneNumber"]) == ("3", written)
 
 
 async def test_only_invalid_rows_send_nothing(sim: Simulator, client: OzonetelClient) -> None:
@@ -575,7 +576,7 @@ async def test_an_error_of_on_progress_after_the_end_has_begun_hides_nothing(
             raise BrokenError
 
     upload = asyncio.create_task(client.upload("Diwali", rows(5_000), concurrency=2, on_progress=failing))
-    await sim.wait_for(lambda: sim.arrivals("bulk") == 4)
+    await sim.wait_for(lambda: sim.arrivals("bulk") >= 4)
     upload.cancel()
     await asyncio.gather(upload, return_exceptions=True)
     agree(seen[-1], sim)
@@ -603,7 +604,7 @@ async def test_stop_finishes_what_is_on_the_wire_and_begins_nothing(sim: Simulat
     stop = asyncio.Event()
     watch = Watch()
     upload = asyncio.create_task(client.upload("Diwali", rows(20_000), concurrency=3, on_progress=watch, stop=stop))
-    await sim.wait_for(lambda: sim.arrivals("bulk") == 4)
+    await sim.wait_for(lambda: sim.arrivals("bulk") >= 4)
     stop.set()
     report = await upload
     agree(report, sim)
@@ -824,3 +825,18 @@ async def test_options_travel_with_every_batch(sim: Simulator, client: OzonetelC
         assert request.params["checkDuplicate"] == "true"
         assert request.params["action"] == "start"
         assert request.params["callBackUrl"] == "http://127.0.0.1:9/cb"
+
+
+class AsyncWatch:
+    """Does not show that it is a coroutine function before it is called."""
+
+    async def __call__(self, report: UploadReport) -> None:
+        raise AssertionError("never awaited")
+
+
+async def test_an_on_progress_that_returns_a_coroutine_is_refused_before_anything_is_sent(
+    client: OzonetelClient, sim: Simulator
+) -> None:
+    with pytest.raises(ConfigurationError, match="returns a coroutine"):
+        await client.upload("Diwali", rows(600), on_progress=AsyncWatch())
+    assert not sim.log

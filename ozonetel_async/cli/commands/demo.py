@@ -168,7 +168,7 @@ async def _beside(work: Coroutine[None, None, float]) -> AsyncIterator[asyncio.T
 
 def _row_numbers(rejects: str) -> list[int]:
     with open(rejects, encoding="utf-8", newline="") as file:
-        return [int(row["row"]) for row in csv.DictReader(file)]
+        return [int(row["rejected_row"]) for row in csv.DictReader(file)]
 
 
 async def _add_singles(client: OzonetelClient, phones: list[str], pause: float) -> float:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import io
+import os
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import BinaryIO, Final
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, OzonetelError
 from ...failed_rows.collect import collect_failed_rows
 from ...journal.counts import counts_of, lists_of, totals_of
 from ...journal.failed_rows import failed_leads
-from ...journal.journal import Journal, JournaledBatch
+from ...journal.journal import Header, Journal, JournaledBatch
+from ...rows.csv_file import CsvRows, reopen
+from ...rows.headers import REPORTED, own_columns
+from ...rows.rejects import OriginalRows, RejectsWriter
 from ..arguments import add_link_arguments, add_network_arguments, add_output_arguments, check_other_files
 from ..connection import link_policy
 from ..screen import Exit, Facts, Screen
 
 __all__ = ["FAILED_KEYS", "add_arguments", "run"]
 
-# Before the lead's own columns; a lead's column of the same name pushes ours aside.
-_COLUMNS: Final = ("row", "reason", "matched", "reported_number")
 _SHOWN: Final = 5
 _INCOMPLETE: Final = frozenset({"open", "expired", "refused", "failed"})
 
@@ -45,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         required=True,
         metavar="FILE",
-        help="CSV with row number, reason, how the row was found, the number as reported, and the lead's columns; "
-        '"-" for stdout',
+        help="CSV with the input file's own columns (those that were sent, when it is gone or has changed), then row "
+        'number, line, reason, how the row was found and the number as reported; "-" for stdout',
     )
     parser.add_argument("--no-fetch", action="store_true", help="write what has been fetched before, fetch nothing")
     add_link_arguments(parser)
@@ -61,14 +63,15 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         raise ConfigurationError("--json and --out -: only one of them can have stdout; name a file")
     journal = await Journal.attach(args.journal)
     try:
-        source = (await journal.header()).source or {}
+        header = await journal.header()
+        source = header.source or {}
         check_other_files("--out", args.out, {"journal": args.journal, "input file": source.get("path")})
         with screen.file(args.out) as out:
             if not args.no_fetch:
                 await collect_failed_rows(journal, policy=link_policy(args))
             entries, missing = await journal.batches(), await journal.unsettled()
             with out.writing() as file:
-                rows, unmatched = _write(file, args.journal)
+                rows, unmatched = _write(file, args.journal, _input_of(header))
     finally:
         await journal.close()
     summary = _Summary(entries, rows, unmatched, missing)
@@ -81,29 +84,36 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     return code
 
 
-def _write(file: BinaryIO, journal: str) -> tuple[int, int]:
+def _input_of(header: Header) -> CsvRows | None:
+    """The input file, where it is still there and was not written since the upload began."""
+    try:
+        source = reopen(header.source or {})
+        begun = datetime.fromisoformat(header.checked_at).timestamp()
+        return source if os.stat(source.path).st_mtime <= begun else None
+    except (KeyError, ValueError, OSError, OzonetelError):
+        return None
+
+
+def _write(file: BinaryIO, journal: str, source: CsvRows | None) -> tuple[int, int]:
     """Write the CSV; how many rows, and how many of them without a row of the input."""
-    names = list(dict.fromkeys(name for lead in failed_leads(journal) for name in lead.lead))
-    own = [_free_name(name, names) for name in _COLUMNS]
+    sent = list(dict.fromkeys(name for lead in failed_leads(journal) for name in lead.lead))
+    places = own_columns(source.header) if source is not None else []
+    names = sent if source is None else [source.header[i] for i in places]
+    originals = OriginalRows(source)
     rows = unmatched = 0
     text = io.TextIOWrapper(file, "utf-8", newline="")
     try:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow((*own, *names))
+        writer = RejectsWriter(text, names, more=REPORTED)
         for lead in failed_leads(journal):
             rows += 1
             unmatched += lead.row is None
-            cells = map(lead.lead.get, names)
-            writer.writerow((lead.row, lead.reason, lead.how, lead.phone, *cells))
+            line, cells = (None, None) if lead.row is None else originals.of(lead.row)
+            own = [cells[i] for i in places] if cells is not None else [lead.lead.get(name) for name in names]
+            writer.write(own, lead.row, line, "", lead.reason or "", lead.how, lead.phone)
     finally:
+        originals.close()
         text.detach()  # writes out what is buffered, and leaves the file open
     return rows, unmatched
-
-
-def _free_name(name: str, taken: list[str]) -> str:
-    while name in taken:
-        name = f"_{name}"
-    return name
 
 
 class _Summary:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
-from ...config import DEFAULT_BASE_URL, Cleaning
+from ...config import DEFAULT_BASE_URL, Cleaning, is_loopback
 from ...errors import ConfigurationError, JournalError
 from ...journal.journal import Header, Journal
 from ...protocol.params import Action
@@ -99,8 +98,7 @@ def _is_trusted(host: str) -> bool:
 
 def _is_this_machine(host: str) -> bool:
     try:
-        name = urlsplit(host).hostname or ""
-        return name == "localhost" or ip_address(name).is_loopback
+        return is_loopback(urlsplit(host).hostname or "")
     except ValueError:
         return False
 

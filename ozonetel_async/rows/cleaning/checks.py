@@ -63,7 +63,7 @@ class CleaningExtraCheck(ExtraCheck):
 
 
 def _cleaned(cleaner: Cleaner, cell: object) -> Cleaned:
-    text = cell_text(cell)
+    text = cell if type(cell) is str else cell_text(cell)
     result = text if isinstance(text, Refused) else cleaner(text)
     if isinstance(result, Refused):
         raise BadCell(result.reason)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from random import Random
-from typing import Literal
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -15,10 +15,13 @@ from ..faults import Fault
 from ..log import LoggedRequest
 from ..settings import Settings
 from .answers import Answer
-from .fields import NAME, PHONE
-from .state import SAME_NUMBER, Campaign, DoNotDisturb, Routing, StoredLead, TokenIssuer
+from .files import Files
+from .state import Campaign, DoNotDisturb, StoredLead, TokenIssuer
 
-__all__ = ["Account", "Check", "ReceivedRequest", "first_complaint"]
+if TYPE_CHECKING:
+    from .jobs import Job
+
+__all__ = ["Account", "Check", "ReceivedRequest", "first_refusal"]
 
 _ACTIONS = {"start": True, "stop": False}
 
@@ -31,7 +34,9 @@ class ReceivedRequest(Struct):
         headers: its headers.
         params: its decoded parameters; None when a JSON body was no JSON object.
         callback_fault: the fault of the callback it leads to.
-        campaign, lead: what it is about, once known.
+        campaign: the campaign it is about, once known.
+        lead: the lead it is about, once known.
+        job: the job that it leads to.
     """
 
     record: LoggedRequest
@@ -40,6 +45,7 @@ class ReceivedRequest(Struct):
     callback_fault: Fault | None = None
     campaign: Campaign | None = None
     lead: StoredLead | None = None
+    job: Job | None = None
 
     def get(self, *names: str) -> object:
         """The first of these parameters that is there, else None."""
@@ -53,7 +59,7 @@ class ReceivedRequest(Struct):
 Check = Callable[["Account", ReceivedRequest], Answer | None]
 
 
-def first_complaint(checks: Sequence[Check], account: Account, request: ReceivedRequest) -> Answer | None:
+def first_refusal(checks: Sequence[Check], account: Account, request: ReceivedRequest) -> Answer | None:
     """The answer of the first check that has one."""
     for check in checks:
         found = check(account, request)
@@ -73,34 +79,8 @@ class Account:
         self.campaigns: dict[str, Campaign] = {}
         self.dnd = DoNotDisturb()
         self.tokens = TokenIssuer(settings.token_life, settings.replaced_token_message, clock)
+        self.files = Files(settings.failed_link_life, clock)
         self._transactions = 0
-        self._messages = 0
-
-    def create(
-        self,
-        name: str,
-        kind: str,
-        routing: Routing | None,
-        direction: Literal["outbound", "inbound"],
-        columns: Sequence[str],
-        running: bool,
-        agents: Sequence[str],
-        skills: Sequence[str],
-    ) -> Campaign:
-        """Make a campaign, in place of one of the same name."""
-        campaign = self.campaigns[name] = Campaign(
-            name,
-            kind=kind,
-            routing=routing,
-            direction=direction,
-            columns=columns,
-            running=running,
-            agents=agents,
-            skills=skills,
-            same_number=SAME_NUMBER[self.settings.same_number],
-            keep_leads=self.settings.keep_leads,
-        )
-        return campaign
 
     def now(self) -> datetime:
         """The platform's time, without its zone."""
@@ -117,20 +97,6 @@ class Account:
         length = 24 + self._transactions % 2
         moment = str(int(time.time() * 1000))
         return f"{prefix}{moment}{self._transactions:0{length - len(prefix) - len(moment)}d}"
-
-    def next_wording(self) -> str:
-        """The wording that the next successful add is to have."""
-        wording = self.settings.add_messages[self._messages % len(self.settings.add_messages)]
-        self._messages += 1
-        return wording
-
-    def phone_ok(self, phone: str) -> bool:
-        """3 to 16 digits with an optional plus."""
-        return PHONE.fullmatch(phone) is not None
-
-    def name_ok(self, name: str) -> bool:
-        """Allowed characters only."""
-        return NAME.fullmatch(name) is not None
 
     def act(self, campaign: Campaign, action: str) -> bool | None:
         """Start or stop the campaign; True, False, or None when the word means neither."""

@@ -6,10 +6,10 @@ from .account import Account, Check, ReceivedRequest
 from .answers import INVALID_ACTION, INVALID_JSON, INVALID_USER, KEY_MISSING, USER_MISSING, Answer, say
 from .fields import text
 
-__all__ = ["AUTHENTICATION", "check_json", "check_key", "check_mode", "check_scalars"]
+__all__ = ["AUTHENTICATION", "check_mode", "check_scalars"]
 
 
-def check_json(account: Account, request: ReceivedRequest) -> Answer | None:
+def _check_json(account: Account, request: ReceivedRequest) -> Answer | None:
     """Whether the body is a JSON object."""
     if request.params is None:
         return INVALID_JSON
@@ -18,19 +18,19 @@ def check_json(account: Account, request: ReceivedRequest) -> Answer | None:
 
 def check_scalars(account: Account, request: ReceivedRequest) -> Answer | None:
     """Whether no parameter is a list or an object."""
-    # Delete Campaign Data answers a list of numbers like malformed JSON; its siblings are taken to do the same.
+    # Delete Campaign Data answers a list of numbers like malformed JSON; Add is taken to do the same.
     for value in (request.params or {}).values():
         if isinstance(value, list | dict):
             return INVALID_JSON
     return None
 
 
-def check_key(account: Account, request: ReceivedRequest) -> Answer | None:
+def _check_key(account: Account, request: ReceivedRequest) -> Answer | None:
     """Whether the key is the account's, or may be left out."""
     key = request.headers.get("apiKey")
     if key is None:
-        bearer_will_do = account.settings.auth_mode == "TOKEN_AUTH" and not account.settings.token_needs_key
-        return None if bearer_will_do and "Authorization" in request.headers else KEY_MISSING
+        bearer = account.settings.auth_mode == "TOKEN_AUTH" and "Authorization" in request.headers
+        return None if bearer else KEY_MISSING
     return None if key == account.settings.api_key else INVALID_USER
 
 
@@ -51,9 +51,9 @@ def check_mode(account: Account, request: ReceivedRequest) -> Answer | None:
     if mode == "NONE" or credentials is None:
         return INVALID_ACTION
     scheme, _, token = credentials.partition(" ")
-    complaint = account.tokens.complaint(token.strip() if scheme.lower() == "bearer" else "")
-    return None if complaint is None else say("false", complaint, "auth", {"data": None})
+    problem = account.tokens.problem(token.strip() if scheme.lower() == "bearer" else "")
+    return None if problem is None else say("false", problem, data=None)
 
 
 # The order in which several mistakes are found is not documented.
-AUTHENTICATION: tuple[Check, ...] = (check_json, check_key, _check_user_given, _check_user, check_mode)
+AUTHENTICATION: tuple[Check, ...] = (_check_json, _check_key, _check_user_given, _check_user, check_mode)

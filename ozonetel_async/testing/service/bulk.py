@@ -12,18 +12,42 @@ from .answers import (
     BULK_NO_USER,
     BULK_TOO_MANY_ROWS,
     Answer,
+    say,
 )
-from .bulk_data import Table, read_table
+from .bulk_data import read_table
 from .fields import flag, text
 from .jobs import Job
 
-__all__ = ["bulk_refusal", "bulk_table", "new_job"]
+__all__ = ["bulk"]
 
 BULK_ROWS = 500
 
 
-def bulk_refusal(account: Account, request: ReceivedRequest) -> Answer | None:
-    """Why Bulk V4 does not queue a request, apart from its ``bulkData``; sets ``request.campaign``."""
+def bulk(account: Account, request: ReceivedRequest) -> Answer:
+    """Bulk V4: queue the rows as a job."""
+    refused = _refusal(account, request)
+    if refused is not None:
+        return refused
+    table = read_table(request.get("bulkData"))
+    if table is None:
+        return BULK_BAD_DATA
+    if len(table.data) > BULK_ROWS:
+        return BULK_TOO_MANY_ROWS
+    assert request.campaign is not None
+    request.job = Job(
+        id=account.transaction_id(),
+        campaign=request.campaign,
+        table=table,
+        duplicates=_duplicates(request),
+        action=text(request.get("action")),
+        callback_url=text(request.get("callBackUrl")).strip(),
+        callback_fault=request.callback_fault,
+    )
+    request.record.applied = len(table.data)
+    return say("success", "queued successfully", transactionId=request.job.id)
+
+
+def _refusal(account: Account, request: ReceivedRequest) -> Answer | None:
     key, username = text(request.get("apiKey")).strip(), text(request.get("userName")).strip()
     name = text(request.get("campaignName")).strip()
     settings = account.settings
@@ -40,30 +64,9 @@ def bulk_refusal(account: Account, request: ReceivedRequest) -> Answer | None:
     return None if outbound else BULK_BAD_CAMPAIGN
 
 
-def bulk_table(account: Account, request: ReceivedRequest) -> Table | Answer:
-    """The rows of ``bulkData``, or why they are not taken."""
-    table = read_table(request.get("bulkData"))
-    if table is None:
-        return BULK_BAD_DATA
-    if len(table.data) <= BULK_ROWS:
-        return table
-    return Table(table.map, table.data[:BULK_ROWS]) if account.settings.over_rows == "truncate" else BULK_TOO_MANY_ROWS
-
-
-def new_job(account: Account, request: ReceivedRequest, table: Table) -> Job:
-    """The job that a good request becomes."""
-    assert request.campaign is not None
+def _duplicates(request: ReceivedRequest) -> str:
     # "If you add both the checkduplicte and isdelete parameters in the payload, then only isdelete considered."
     is_delete = text(request.get("isDelete")).strip()
-    duplicates = ("existing" if flag(is_delete) else "none") if is_delete else "all"
-    if not is_delete and not flag(request.get("checkDuplicate")):
-        duplicates = "none"
-    return Job(
-        id=account.transaction_id(),
-        campaign=request.campaign,
-        table=table,
-        duplicates=duplicates,
-        action=text(request.get("action")),
-        callback_url=text(request.get("callBackUrl")).strip(),
-        callback_fault=request.callback_fault,
-    )
+    if is_delete:
+        return "existing" if flag(is_delete) else "none"
+    return "all" if flag(request.get("checkDuplicate")) else "none"

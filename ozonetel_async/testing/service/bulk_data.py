@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 import msgspec
 
 from .account import Account
-from .fields import moment, priority, text
+from .answers import (
+    AGENT_MISSING,
+    AGENT_UNKNOWN,
+    BAD_EXPIRY,
+    BAD_NAME,
+    BAD_PHONE,
+    BAD_SKILL,
+    DND,
+    PAST_EXPIRY,
+)
+from .fields import NAME, PHONE, moment, priority, text
 from .state import Campaign, StoredLead
 
-__all__ = ["ROW_CHARACTERS", "Table", "complaint_of", "lead_of", "read_table", "row_characters"]
+__all__ = ["ROW_CHARACTERS", "Table", "lead_of", "problem_of", "read_table", "row_characters"]
 
 _COLUMN_FIELDS = {
     "Name": "name",
@@ -54,43 +63,31 @@ def lead_of(cells: Mapping[str, object], via: str) -> StoredLead:
         elif column not in _OWN:
             extra[column] = cell
     lead.extra = extra
-    given = priority(text(cells.get("Priority")), strict=False)
-    lead.priority = 1 if given is None else given
+    lead.priority = priority(text(cells.get("Priority")))
     return lead
 
 
-def complaint_of(
-    account: Account, campaign: Campaign, lead: StoredLead, cells: Mapping[str, object], now: datetime
-) -> str | None:
-    """Why the service leaves a row out, or None. The reasons' words are the ones of the single-lead calls."""
-    if not lead.phone:
-        return "Phone Number is Empty!"
-    if not account.phone_ok(lead.phone):
-        return "phone number should be numeric and must be between 3 to 16 digits and allows prefix +"
-    if lead.name and not account.name_ok(lead.name):
-        return "Name allows only letters, numbers, _ and space ( ) . + $ % - :"
-    given = text(cells.get("Priority")).strip()
-    if given and priority(given, account.settings.strict_priority) is None:
-        return "The priority value must be numeric and range from 0 to 99."
+def problem_of(account: Account, campaign: Campaign, lead: StoredLead, *, any_name: bool = False) -> str | None:
+    """Why the service does not take a lead, or None; ``any_name`` leaves the name unchecked."""
+    if PHONE.fullmatch(lead.phone) is None:
+        return BAD_PHONE
+    if not any_name and lead.name and NAME.fullmatch(lead.name) is None:
+        return BAD_NAME
     if lead.expiry is not None:
-        when = moment(lead.expiry, end_of_day=account.settings.expiry_end_of_day)
+        when = moment(lead.expiry)
         if when is None:
-            return "Invalid date format. Please pass date in format yyyy-MM-dd HH:mm:ss or yyyy-MM-dd"
-        if when <= now:
-            return "The expiry date and time must be in the future"
-    return _routing_complaint(campaign, lead) or (
-        "PhoneNumber Added is a DND Number" if lead.phone in account.dnd else None
-    )
+            return BAD_EXPIRY
+        if when <= account.now():
+            return PAST_EXPIRY
+    return _routing_problem(campaign, lead) or (DND if lead.phone in account.dnd else None)
 
 
-def _routing_complaint(campaign: Campaign, lead: StoredLead) -> str | None:
+def _routing_problem(campaign: Campaign, lead: StoredLead) -> str | None:
     if campaign.routing == "agent":
         if lead.agent_id is None:
-            return "Agent Is Empty!"
-        return None if lead.agent_id in campaign.agents else "Agent is not correctly mapped!"
-    if campaign.routing == "skill" and lead.skill not in campaign.skills:
-        return "Please provide valid skill"
-    return None
+            return AGENT_MISSING
+        return None if lead.agent_id in campaign.agents else AGENT_UNKNOWN
+    return BAD_SKILL if campaign.routing == "skill" and lead.skill not in campaign.skills else None
 
 
 def row_characters(headers: int, row: list[object]) -> int:

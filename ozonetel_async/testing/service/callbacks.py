@@ -16,6 +16,8 @@ from ..settings import Settings
 
 __all__ = ["CallbackSender", "shape_body"]
 
+# Seconds before a further attempt, and those that a receiver is given.
+_RETRY_DELAY, _TIMEOUT = 0.05, 10.0
 _JSON = "application/json"
 _BOUNDARY = "----simulator-7d5f1c"
 
@@ -46,11 +48,10 @@ def shape_body(shape: str, inner: Mapping[str, object]) -> tuple[bytes, str]:
 class CallbackSender:
     """Delivers callbacks, each in a task of its own, and logs every attempt."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float], notify: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self.log: list[LoggedCallback] = []
         self._settings = settings
         self._clock = clock
-        self._notify = notify
         self._shapes = cycle(settings.callback_shapes)
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
@@ -66,12 +67,8 @@ class CallbackSender:
             return None
         task = asyncio.create_task(self._deliver(url, id_, inner, fault), name=f"simulator callback {id_}")
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._tasks.discard)
         return task
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._notify()
 
     async def _deliver(self, url: str, id_: str, inner: Mapping[str, object], fault: Fault | None) -> None:
         kind = fault.kind if fault is not None else None
@@ -88,24 +85,23 @@ class CallbackSender:
     async def _attempts(self, url: str, id_: str, shape: str, body: bytes, content_type: str) -> None:
         for attempt in range(1 + self._settings.callback_retries):
             if attempt:
-                await asyncio.sleep(self._settings.callback_retry_delay)
+                await asyncio.sleep(_RETRY_DELAY)
             entry = LoggedCallback(id_, self._clock(), url, shape)
             self.log.append(entry)
             entry.status = await self._post(url, body, content_type)
-            self._notify()
             if 200 <= entry.status < 300:
                 return
 
     async def _post(self, url: str, body: bytes, content_type: str) -> int:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(self._settings.callback_timeout))
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_TIMEOUT))
         headers = {"Content-Type": content_type}
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as reply:
                 await reply.read()
                 return reply.status
         except (aiohttp.ClientError, TimeoutError, ValueError, OSError):
-            # A receiver that is gone, slow or no URL at all: the real service would not tell anybody either.
+            # No receiver, a slow one, or no URL: the log shows it as status 0.
             return 0
 
     async def close(self) -> None:

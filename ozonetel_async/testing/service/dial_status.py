@@ -16,20 +16,44 @@ from .answers import (
     DIAL_USER_MISSING,
     Answer,
     dial_invalid,
+    say,
 )
 from .fields import moment, text
-from .jobs import Files, Job
+from .jobs import Job
 from .state import Campaign, StoredLead
 
-__all__ = ["dial_complaint", "new_export"]
+__all__ = ["dial_status"]
 
 _STATUS = frozenset({"all", "fail", "success", "pending"})
 _DIAL_STATUS = frozenset({"all", "fail", "noanswer", "user_disconnected", "answered"})
 _COLUMNS = ("PhoneNumber", "Name", "Status", "DialStatus", "Disposition", "CreatedDate", "UpdatedDate")
 
 
-def dial_complaint(account: Account, request: ReceivedRequest) -> Answer | None:
-    """Why Campaign Dial Status does not begin an export; sets ``request.campaign``."""
+def dial_status(account: Account, request: ReceivedRequest) -> Answer:
+    """Campaign Dial Status: queue the export as a job."""
+    refused = _refusal(account, request)
+    if refused is not None:
+        return refused
+    campaign = request.campaign
+    assert campaign is not None
+    params = dict(request.params or {})
+
+    def export(unique_id: str) -> Mapping[str, object]:
+        return _result(account, campaign, unique_id, [_cells(lead) for lead in _selected(campaign, params)])
+
+    request.job = Job(
+        id=account.transaction_id(),
+        campaign=campaign,
+        export=export,
+        callback_url=text(params.get("callBackUrl")).strip(),
+        callback_fault=request.callback_fault,
+    )
+    request.record.applied = 1
+    # Every documented error carries an empty uniqueId; the words of success are not documented.
+    return say("success", "Request queued successfully", uniqueId=request.job.id)
+
+
+def _refusal(account: Account, request: ReceivedRequest) -> Answer | None:
     # The page's error table speaks of an apiKey that its parameter table does not list: header or parameter.
     key = (request.headers.get("apiKey") or text(request.get("apiKey"))).strip()
     username = text(request.get("userName")).strip()
@@ -44,10 +68,10 @@ def dial_complaint(account: Account, request: ReceivedRequest) -> Answer | None:
         return DIAL_BAD_CAMPAIGN
     if not text(request.get("callBackUrl")).strip().startswith(("http://", "https://")):
         return DIAL_BAD_CALLBACK
-    return _filter_complaint(request)
+    return _filter_refusal(request)
 
 
-def _filter_complaint(request: ReceivedRequest) -> Answer | None:
+def _filter_refusal(request: ReceivedRequest) -> Answer | None:
     if text(request.get("status")).strip().lower() not in _STATUS:
         return dial_invalid("status")
     if text(request.get("dialstatus")).strip().lower() not in _DIAL_STATUS:
@@ -61,25 +85,6 @@ def _filter_complaint(request: ReceivedRequest) -> Answer | None:
         if value and moment(value, day_allowed=False) is None:
             return dial_invalid(name)
     return None
-
-
-def new_export(account: Account, request: ReceivedRequest, files: Files) -> Job:
-    """The export that a good request becomes."""
-    campaign = request.campaign
-    assert campaign is not None
-    params = dict(request.params or {})
-
-    def export(unique_id: str) -> Mapping[str, object]:
-        rows = [_cells(lead) for lead in _selected(campaign, params)]
-        return _result(account, files, campaign, unique_id, rows)
-
-    return Job(
-        id=account.transaction_id(),
-        campaign=campaign,
-        export=export,
-        callback_url=text(params.get("callBackUrl")).strip(),
-        callback_fault=request.callback_fault,
-    )
 
 
 def _selected(campaign: Campaign, params: Mapping[str, object]) -> list[StoredLead]:
@@ -106,9 +111,7 @@ def _cells(lead: StoredLead) -> tuple[str, ...]:
     return (lead.phone, lead.name or "", lead.status, lead.dial_status, lead.disposition, lead.created, lead.updated)
 
 
-def _result(
-    account: Account, files: Files, campaign: Campaign, unique_id: str, rows: list[tuple[str, ...]]
-) -> Mapping[str, object]:
+def _result(account: Account, campaign: Campaign, unique_id: str, rows: list[tuple[str, ...]]) -> Mapping[str, object]:
     """The callback's content: no document shows one; ``uniqueId`` comes from the error answers, the rest is a guess."""
     result: dict[str, object] = {
         "status": "success",
@@ -123,5 +126,5 @@ def _result(
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerows([_COLUMNS, *rows])
-    result["filePath"] = files.publish(f"/etl-dataprocessing/{unique_id}_preview.csv", out.getvalue().encode())
+    result["filePath"] = account.files.publish(f"/etl-dataprocessing/{unique_id}_preview.csv", out.getvalue().encode())
     return result

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 
-__all__ = ["NAME", "PHONE", "flag", "moment", "priority", "text", "within"]
+__all__ = ["NAME", "PHONE", "flag", "moment", "priority", "text"]
 
 # Add Campaign Data, error table: "must be between 3 to 16 digits and allows prefix +".
 PHONE = re.compile(r"\+?[0-9]{3,16}")
@@ -33,33 +33,22 @@ def flag(value: object) -> bool:
     return value is True or text(value).strip().lower() == "true"
 
 
-def priority(value: str, strict: bool) -> int | None:
-    """The priority, 1 when it cannot be read and the service is not strict, None when it is refused.
+def priority(value: str) -> int:
+    """The priority, 1 when it cannot be read.
 
-    Add Campaign Data, error table, refuses an empty value and accepts an "invalid" one, while its message demands
-    a number from 0 to 99.
+    Add Campaign Data, error table, accepts an "invalid" one, although its message demands a number from 0 to 99.
     """
     value = value.strip()
-    if not value:
-        return None
-    if value.isascii() and value.isdigit() and int(value) <= 99:
-        return int(value)
-    return None if strict else 1
+    return int(value) if value.isascii() and value.isdigit() and int(value) <= 99 else 1
 
 
-def moment(value: str, *, day_allowed: bool = True, end_of_day: bool = True) -> datetime | None:
-    """``YYYY-MM-DD HH:MM:SS``, or ``YYYY-MM-DD`` if allowed, as a naive time of the platform's zone; else None."""
+def moment(value: str, *, day_allowed: bool = True) -> datetime | None:
+    """``YYYY-MM-DD HH:MM:SS``, or ``YYYY-MM-DD`` (its end) if allowed, as a naive time of the platform; else None."""
     try:
         if _MOMENT.fullmatch(value):
             return datetime.fromisoformat(value)
         if day_allowed and _DAY.fullmatch(value):
-            day = datetime.fromisoformat(value)
-            return datetime.combine(day, _END_OF_DAY) if end_of_day else day
+            return datetime.combine(datetime.fromisoformat(value), _END_OF_DAY)
     except ValueError:
         return None
     return None
-
-
-def within(value: datetime, now: datetime, days: int) -> bool:
-    """Whether ``value`` lies after ``now`` and at most ``days`` days ahead."""
-    return now < value <= now + timedelta(days=days)

@@ -1,4 +1,4 @@
-"""The HTTP side: one handler that stamps, counts, judges, misbehaves as told, and answers."""
+"""The web server: a handler that counts each request, holds it against its window, applies faults, and answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from ..faults import Fault, FaultPlan
 from ..log import EndpointFigures, LoggedRequest
@@ -20,32 +19,19 @@ from ..window import RateWindow
 from .account import Account, ReceivedRequest
 from .answers import Answer, refusal, say
 from .jobs import Jobs
-from .routes import Route, Service, find_route, read_params
+from .routes import HANDLERS, Route, find_route, read_params
 
 __all__ = ["HttpServer"]
 
 _MAX_BODY = 256 * 2**20
 _MAX_LINE = 64 * 2**20
-_NOT_FOUND = Answer(b"<html><body><h1>404 Not Found</h1></body></html>", "error", "text/html; charset=UTF-8", 404)
-_NOT_ALLOWED = Answer(b"<html><body><h1>405 Not Allowed</h1></body></html>", "error", "text/html; charset=UTF-8", 405)
-_URL_TOO_LONG = Answer(b"<html><body><h1>414 URI Too Long</h1></body></html>", "error", "text/html; charset=UTF-8", 414)
-_NOT_APPLIED = say("error", "Service Unavailable", "error")
+_HTML = "text/html; charset=UTF-8"
+_NOT_FOUND = Answer(b"<html><body><h1>404 Not Found</h1></body></html>", _HTML, 404)
+_NOT_ALLOWED = Answer(b"<html><body><h1>405 Not Allowed</h1></body></html>", _HTML, 405)
+_NOT_APPLIED = say("error", "Service Unavailable")
+_GLANCE = 0.005
 # With a linger time of zero, closing a socket resets its connection.
 _RESET = struct.pack("ii", 1, 0)
-
-
-class _Server(web.Server):
-    """Tells when a connection is lost, for answers that wait until then."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self.gone: dict[RequestHandler, asyncio.Event] = {}
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        super().connection_lost(handler, exc)
-        event = self.gone.pop(handler, None)
-        if event is not None:
-            event.set()
 
 
 def _windows(settings: Settings) -> dict[str, RateWindow]:
@@ -54,7 +40,7 @@ def _windows(settings: Settings) -> dict[str, RateWindow]:
     for endpoint, requests in wanted.items():
         if requests > 0:
             per = settings.token_window if endpoint == "token" else settings.window
-            windows[endpoint] = RateWindow(requests, per, settings.window_kind, phase=settings.window_phase)
+            windows[endpoint] = RateWindow(requests, per, settings.window_kind)
     for endpoint, other in SHARED.items():
         if endpoint not in wanted and other in windows:
             windows[endpoint] = windows[other]
@@ -67,10 +53,8 @@ class HttpServer:
     def __init__(
         self,
         account: Account,
-        service: Service,
         jobs: Jobs,
         plan: FaultPlan,
-        notify: Callable[[], None],
     ) -> None:
         self.log: list[LoggedRequest] = []
         self.figures: dict[str, EndpointFigures] = {}
@@ -78,20 +62,11 @@ class HttpServer:
         self.in_flight = 0
         self._account = account
         self._settings = account.settings
-        self._service = service
         self._jobs = jobs
         self._plan = plan
-        self._notify = notify
         self._tasks: set[asyncio.Task[object]] = set()
         self._runner: web.ServerRunner | None = None
-        self._server: _Server | None = None
         self._latent = self._settings.latency != (0.0, 0.0)
-        self._codes = {
-            "ok": 200,
-            "error": self._settings.error_status,
-            "auth": self._settings.auth_status,
-            "rate": self._settings.refusal_status,
-        }
         self._faulty: dict[str, Callable[[web.BaseRequest, Fault, web.Response], Awaitable[web.StreamResponse]]] = {
             "reset": self._reset,
             "stall": self._stall,
@@ -104,8 +79,8 @@ class HttpServer:
         """Listen; the host and port."""
         settings = self._settings
         factory = partial(web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=_MAX_BODY)
-        self._server = _Server(self._handle, request_factory=factory, access_log=None, max_line_size=_MAX_LINE)
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=0.1)
+        server = web.Server(self._handle, request_factory=factory, access_log=None, max_line_size=_MAX_LINE)
+        self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(
             self._runner, settings.host, settings.port, ssl_context=settings.ssl, reuse_address=True, backlog=4096
@@ -140,12 +115,11 @@ class HttpServer:
             await self._travel()
             return await self._arrived(request, body)
         except (ConnectionError, web.RequestPayloadError):
-            # The client went, or broke off, in the middle of its body; there is no one to answer.
+            # The client closed the connection in the middle of its body.
             return web.Response(status=400)
         finally:
             self._tasks.discard(task)
             self.in_flight -= 1
-            self._notify()
 
     async def _travel(self) -> None:
         if self._latent:
@@ -155,21 +129,19 @@ class HttpServer:
         now = self._account.clock()
         route = find_route(request.path)
         record = LoggedRequest(route.endpoint, now, request.method, request.path, headers=request.headers)
-        fault, callback_fault = self._judge(route, record, now)
+        fault, callback_fault = self._admit(route, record, now)
         self._remember(record)
-        self._notify()
         if body is None:
             body = await _read(request)
         answer = await self._answer(route, record, request, body, fault, callback_fault)
         self._account_for(record, answer)
-        self._notify()
         await self._travel()
         response = await self._respond(request, route, fault, answer)
         if fault is None or fault.kind not in ("reset", "stall"):
             record.status = response.status
         return response
 
-    def _judge(self, route: Route, record: LoggedRequest, now: float) -> tuple[Fault | None, Fault | None]:
+    def _admit(self, route: Route, record: LoggedRequest, now: float) -> tuple[Fault | None, Fault | None]:
         """Hold the arrival against its window, then against the script; the faults of answer and callback."""
         figures = self.figures.get(route.endpoint)
         if figures is None:
@@ -187,7 +159,7 @@ class HttpServer:
             figures.refused += 1
         else:
             figures.admitted.append(now)
-        if window is not None and (not record.refused or self._settings.count_refused):
+        if window is not None and not record.refused:
             window.count(now)
         return fault, callback_fault
 
@@ -218,49 +190,34 @@ class HttpServer:
     ) -> Answer:
         """The service's own answer, the request applied unless the rate or a fault forbids it."""
         content_type = request.headers.get("Content-Type", "")
-        params = read_params(route, request.rel_url.raw_path, request.rel_url.raw_query_string, body, content_type)
+        params = read_params(route, request.rel_url.raw_query_string, body, content_type)
         record.params, record.body = params or {}, body
         if route.reader == "none":
             return _NOT_FOUND
         if record.method not in route.methods:
             return _NOT_ALLOWED
-        if self._settings.url_limit is not None and len(request.path_qs) > self._settings.url_limit:
-            return _URL_TOO_LONG
         if record.refused:
             return refusal(route.endpoint)
         if fault is not None and not fault.apply:
             return _NOT_APPLIED
         received = ReceivedRequest(record, request.headers, params, callback_fault)
-        answer, job = self._service.handle(received)
-        if job is not None:
+        answer = HANDLERS[route.endpoint](self._account, received)
+        if received.job is not None:
             if callback_fault is not None and callback_fault.kind == "early_callback":
-                await self._jobs.run_now(job)
+                await self._jobs.run_now(received.job)
             else:
-                self._jobs.put(job)
+                self._jobs.put(received.job)
         return answer
 
     async def _respond(
         self, request: web.BaseRequest, route: Route, fault: Fault | None, answer: Answer
     ) -> web.StreamResponse:
+        content_type = _HTML if route.php and answer.code == 200 else answer.content_type
+        response = web.Response(body=answer.body, status=answer.code, headers={"Content-Type": content_type})
         if fault is None:
-            return self._response(request, route, answer)
+            return response
         special = self._faulty.get(fault.kind)
-        if special is not None:
-            return await special(request, fault, self._response(request, route, answer))
-        return _altered(fault, self._response(request, route, answer))
-
-    def _response(self, request: web.BaseRequest, route: Route, answer: Answer) -> web.Response:
-        settings = self._settings
-        code = answer.code or self._codes[answer.kind]
-        content_type = answer.content_type
-        if route.php and not answer.code:
-            content_type = settings.php_content_type
-        headers = {"Content-Type": content_type}
-        if answer.kind == "rate" and settings.refusal_retry_after:
-            window = self.windows.get(route.endpoint)
-            wait = window.retry_after(self._account.clock()) if window is not None else 1.0
-            headers["Retry-After"] = str(max(1, math.ceil(wait)))
-        return web.Response(body=answer.body, status=code, headers=headers)
+        return await special(request, fault, response) if special is not None else _altered(fault, response)
 
     async def _reset(self, request: web.BaseRequest, fault: Fault, response: web.Response) -> web.StreamResponse:
         transport = request.transport
@@ -271,10 +228,9 @@ class HttpServer:
         return response
 
     async def _stall(self, request: web.BaseRequest, fault: Fault, response: web.Response) -> web.StreamResponse:
-        assert self._server is not None
-        if request.transport is not None:
-            gone = self._server.gone[request.protocol] = asyncio.Event()
-            await gone.wait()
+        # aiohttp has no event for a lost connection.
+        while request.transport is not None:  # noqa: ASYNC110
+            await asyncio.sleep(_GLANCE)
         return response
 
     async def _truncated(self, request: web.BaseRequest, fault: Fault, response: web.Response) -> web.StreamResponse:
@@ -336,7 +292,4 @@ def _altered(fault: Fault, response: web.Response) -> web.Response:
     elif fault.kind in ("status", "html", "empty", "redirect"):
         body = fault.body.encode()
     headers = {"Content-Type": content_type, **dict(fault.headers)}
-    retry_after = response.headers.get("Retry-After")
-    if retry_after is not None and fault.kind == "rate_refusal":
-        headers["Retry-After"] = retry_after
     return web.Response(body=body, status=fault.code or response.status, headers=headers)

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import hashlib
-import hmac
 import io
 from collections import deque
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from urllib.parse import quote
 
 from msgspec import Struct, field
 
 from ..faults import Fault
 from ..settings import FailedFile
 from .account import Account
-from .answers import Answer
-from .bulk_data import ROW_CHARACTERS, Table, complaint_of, lead_of, row_characters
+from .bulk_data import ROW_CHARACTERS, Table, lead_of, problem_of, row_characters
 from .callbacks import CallbackSender
 from .fields import text
-from .state import Campaign
+from .state import Campaign, bare
 
-__all__ = ["Files", "Job", "Jobs"]
+__all__ = ["Job", "Jobs"]
 
 Export = Callable[[str], Mapping[str, object]]
 
@@ -41,8 +36,9 @@ class Job(Struct, kw_only=True):
         action: the campaign's action once the upload is complete.
         callback_url: where the result goes, "" for nowhere.
         callback_fault: the fault of its callback.
-        state: ``"queued"``, ``"processing"``, ``"done"``.
-        processed, failed: rows added; reasons of the others by their 0-based position.
+        done: whether the work is done.
+        processed: rows added.
+        failed: reasons of the other rows by their 0-based position.
         error: why the whole job failed, or "".
         started: the platform's time at which the work began.
     """
@@ -55,7 +51,7 @@ class Job(Struct, kw_only=True):
     action: str = ""
     callback_url: str = ""
     callback_fault: Fault | None = None
-    state: str = "queued"
+    done: bool = False
     processed: int = 0
     failed: dict[int, str] = field(default_factory=dict)
     error: str = ""
@@ -99,68 +95,13 @@ def failed_csv(job: Job, look: FailedFile) -> bytes:
     return (b"\xef\xbb\xbf" if look.bom else b"") + out.getvalue().encode()
 
 
-_DENIED = """<?xml version="1.0" encoding="UTF-8"?>
-<Error><Code>{0}</Code><Message>{1}</Message><RequestId>SIMULATOR0000000</RequestId></Error>"""
-
-
-class Files:
-    """Files behind pre-signed links, answered the way S3 answers them.
-
-    Args:
-        life: seconds for which a link works.
-        clock: the loop's clock.
-    """
-
-    def __init__(self, life: float, clock: Callable[[], float]) -> None:
-        self.base_url = ""
-        self._life = life
-        self._clock = clock
-        self._files: dict[str, tuple[bytes, float]] = {}
-
-    def publish(self, path: str, content: bytes) -> str:
-        """Store a file; its link."""
-        self._files[path] = (content, self._clock() + self._life)
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        credential = quote(f"SIMULATOR/{stamp[:8]}/ap-south-1/s3/aws4_request", safe="")
-        return (
-            f"{self.base_url}{path}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={credential}&X-Amz-Date={stamp}"
-            f"&X-Amz-Expires={int(self._life)}&X-Amz-SignedHeaders=host"
-            f"&X-Amz-Security-Token=SIMULATOR%2FTOKEN%3D%3D&X-Amz-Signature={self._sign(path)}"
-        )
-
-    def expire(self) -> None:
-        """End every link now, as if its life were over."""
-        now = self._clock()
-        self._files = {path: (content, now) for path, (content, _) in self._files.items()}
-
-    def read(self, path: str, signature: object) -> Answer:
-        """The file, or the XML with which S3 refuses."""
-        content, expires = self._files.get(path, (None, 0.0))
-        if not hmac.compare_digest(text(signature), self._sign(path)):
-            return _denied(403, "SignatureDoesNotMatch", "The request signature we calculated does not match")
-        if content is None:
-            return _denied(404, "NoSuchKey", "The specified key does not exist.")
-        if self._clock() >= expires:
-            return _denied(403, "AccessDenied", "Request has expired")
-        return Answer(content, content_type="text/csv", code=200)
-
-    def _sign(self, path: str) -> str:
-        return hmac.new(b"simulator-only", path.encode(), hashlib.sha256).hexdigest()
-
-
-def _denied(code: int, word: str, message: str) -> Answer:
-    return Answer(_DENIED.format(word, message).encode(), "error", "application/xml", code)
-
-
 class Jobs:
     """The queue in which V4 requests and exports are worked off, one after the other."""
 
-    def __init__(self, account: Account, callbacks: CallbackSender, files: Files, notify: Callable[[], None]) -> None:
+    def __init__(self, account: Account, callbacks: CallbackSender) -> None:
         self.all: dict[str, Job] = {}
         self._account = account
         self._callbacks = callbacks
-        self._files = files
-        self._notify = notify
         self._queue: deque[Job] = deque()
         self._worker: asyncio.Task[None] | None = None
 
@@ -191,30 +132,21 @@ class Jobs:
             await asyncio.gather(self._worker, return_exceptions=True)
 
     async def _work(self) -> None:
-        settings, random = self._account.settings, self._account.random
         try:
             while self._queue:
                 job = self._queue.popleft()
-                await asyncio.sleep(random.uniform(*settings.queue_delay))
-                job.state, job.started = "processing", self._account.stamp()
-                await asyncio.sleep(random.uniform(*settings.processing))
+                await asyncio.sleep(self._account.random.uniform(*self._account.settings.queue_delay))
                 self._finish(job)
         finally:
             self._worker = None
-            self._notify()
 
     def _finish(self, job: Job) -> asyncio.Task[None] | None:
-        job.started = job.started or self._account.stamp()
-        result = self._upload(job) if job.table is not None else self._export(job)
-        job.state = "done"
+        job.started = self._account.stamp()
+        result = self._upload(job) if job.export is None else job.export(job.id)
+        job.done = True
         if not self._account.settings.keep_leads:
             job.table, job.failed = None, {}
-        self._notify()
         return self._callbacks.send(job.callback_url, job.id, result, job.callback_fault) if job.callback_url else None
-
-    def _export(self, job: Job) -> Mapping[str, object]:
-        assert job.export is not None
-        return job.export(job.id)
 
     def _upload(self, job: Job) -> Mapping[str, object]:
         assert job.table is not None
@@ -225,7 +157,7 @@ class Jobs:
         else:
             self._insert(job, table)
             self._account.act(campaign, job.action)
-        result: dict[str, object] = {
+        return {
             "totalNoUploaded": str(len(table.data)),
             "numbersProcessed": str(job.processed),
             "numbersNotProcessed": str(len(table.data) - job.processed),
@@ -236,35 +168,29 @@ class Jobs:
             "startDateTime": job.started,
             "endDateTime": self._account.stamp(),
         }
-        if not job.failed and self._account.settings.no_failed_path == "missing":
-            del result["failedFilePath"]
-        return result
 
-    def _failed_path(self, job: Job) -> str | None:
+    def _failed_path(self, job: Job) -> str:
         if not job.failed:
-            return None if self._account.settings.no_failed_path == "null" else ""
+            return ""
         content = failed_csv(job, self._account.settings.failed_file)
-        return self._files.publish(f"/etl-dataprocessing/{job.id}_error.csv", content)
+        return self._account.files.publish(f"/etl-dataprocessing/{job.id}_error.csv", content)
 
     def _insert(self, job: Job, table: Table) -> None:
         account, campaign = self._account, job.campaign
         headers = sum(map(len, table.map))
-        stamp, now = account.stamp(), account.now()
+        stamp = account.stamp()
         existing = {key for key, count in campaign.numbers.items() if count} if job.duplicates != "none" else set()
-        listed = account.settings.list_duplicates
         for position, row in enumerate(table.data):
             cells = dict(zip(table.map, row, strict=True))
             lead = lead_of(cells, "bulk")
-            reason = complaint_of(account, campaign, lead, cells, now)
+            reason = problem_of(account, campaign, lead) if lead.phone else "Phone Number is Empty!"
             if reason is None and row_characters(headers, row) > ROW_CHARACTERS:
                 reason = f"Total characters length per row including all headers is {ROW_CHARACTERS}"
+            key = bare(lead.phone)
+            if reason is None and key in existing:
+                reason = "Number Already Exist"
             if reason is not None:
                 job.failed[position] = reason
-                continue
-            key = campaign.identity(lead.phone)
-            if key in existing:
-                if listed:
-                    job.failed[position] = "Number Already Exist"
                 continue
             if job.duplicates == "all":
                 existing.add(key)

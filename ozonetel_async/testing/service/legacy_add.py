@@ -5,9 +5,9 @@ from __future__ import annotations
 from xml.sax.saxutils import escape
 
 from .account import Account, ReceivedRequest
-from .answers import NO_USER, PHONE_EMPTY, Answer, Kind, say
-from .bulk_data import complaint_of
-from .fields import flag, text
+from .answers import Answer, say
+from .bulk_data import problem_of
+from .fields import flag, priority, text
 from .state import Campaign, StoredLead
 
 __all__ = ["legacy_add"]
@@ -15,11 +15,11 @@ __all__ = ["legacy_add"]
 
 def legacy_add(account: Account, request: ReceivedRequest) -> Answer:
     """Legacy Add Campaign Data."""
-    status, message, kind = _legacy_add(account, request)
+    status, message = _legacy_add(account, request)
     if text(request.get("format")).strip().lower() == "json":
-        return say(status, message, kind)
+        return say(status, message)
     xml = f"<xml><status>{status}</status><message>{escape(message)}</message></xml>"
-    return Answer(f'<?xml version="1.0" encoding="utf-8"?>\n{xml}'.encode(), kind, "application/xml")
+    return Answer(f'<?xml version="1.0" encoding="utf-8"?>\n{xml}'.encode(), "application/xml")
 
 
 _LEGACY_KEYS = frozenset(
@@ -30,36 +30,35 @@ _LEGACY_KEYS = frozenset(
 )
 
 
-def _legacy_add(account: Account, request: ReceivedRequest) -> tuple[str, str, Kind]:
+def _legacy_add(account: Account, request: ReceivedRequest) -> tuple[str, str]:
     if text(request.get("api_key")) != account.settings.api_key:
-        return (*NO_USER, "auth")
+        return "FAIL", "No User Found"
     campaign = account.campaigns.get(text(request.get("campaign_name")))
     if campaign is None:
-        return "FAIL", "No User Found or Campaign Name is Invalid", "error"
+        return "FAIL", "No User Found or Campaign Name is Invalid"
     if campaign.direction != "outbound":
-        return "Fail", "The selected campaign is not outbound", "error"
+        return "Fail", "The selected campaign is not outbound"
     phone = text(request.get("PhoneNumber")).strip()
     if not phone:
-        return (*PHONE_EMPTY, "error")
+        return "FAIL", "Phone Number is Empty!"
     lead = _legacy_lead(campaign, request, phone)
-    complaint = complaint_of(account, campaign, lead, {"Priority": request.get("Priority")}, account.now())
-    if complaint is not None:
-        return "FAIL", complaint, "error"
+    problem = problem_of(account, campaign, lead)
+    if problem is not None:
+        return "FAIL", problem
     if flag(request.get("checkDuplicate")) and campaign.holds(phone):
-        return "SUCCESS", "Number Already Exist", "ok"
+        return "SUCCESS", "Number Already Exist"
     campaign.store(lead)
     request.record.applied = 1
     started = account.act(campaign, text(request.get("action")))
-    return "SUCCESS", f"Successfully Updated, {campaign.kind} was started" if started else "SuccessFully Updated", "ok"
+    return "SUCCESS", f"Successfully Updated, {campaign.kind} was started" if started else "SuccessFully Updated"
 
 
 def _legacy_lead(campaign: Campaign, request: ReceivedRequest, phone: str) -> StoredLead:
     params = request.params or {}
-    priority = text(request.get("Priority")).strip()
     return StoredLead(
         phone,
         name=text(request.get("Name")) or None,
-        priority=int(priority) if priority.isdigit() else 1,
+        priority=priority(text(request.get("Priority"))),
         expiry=text(request.get("ExpiryDate")) or None,
         agent_id=text(request.get("agentId")) or None,
         skill=text(request.get("skill")) or None,

@@ -5,27 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Literal
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Struct
 
 from .account import Account, ReceivedRequest
 from .add import add
-from .answers import Answer, say
-from .bulk import bulk_refusal, bulk_table, new_job
-from .campaign_status import campaign_status
-from .delete import delete
-from .dial_status import dial_complaint, new_export
-from .jobs import Files, Job
+from .answers import Answer
+from .bulk import bulk
+from .dial_status import dial_status
 from .legacy_add import legacy_add
 from .schedule import legacy_schedule, schedule
-from .set_campaign_status import set_campaign_status
 from .token import generate_token
 
-__all__ = ["ROUTES", "Route", "Service", "find_route"]
+__all__ = ["HANDLERS", "Route", "find_route", "read_params"]
 
-Reader = Literal["json", "php", "any", "none"]
+Reader = Literal["json", "php", "none"]
 
 
 class Route(Struct, frozen=True):
@@ -39,26 +35,21 @@ class Route(Struct, frozen=True):
 
 
 _CCAAS = "/cloudAgentRestAPI/index.php"
-_LEGACY_ADD = f"{_CCAAS}/CloudAgent/CloudAgentAPI/addCamapaignData"
 _GET, _POST, _BOTH = frozenset({"GET"}), frozenset({"POST"}), frozenset({"GET", "POST"})
 
 # Paths that a page or production code prints, matched as they are.
-ROUTES: dict[str, Route] = {
+_ROUTES: dict[str, Route] = {
     "/ca_apis/AddCampaignData": Route("add", _POST, "json"),
     "/ca_apis/CAToken/generateToken": Route("token", _POST, "json"),
-    "/ca_apis/deleteCampaignData": Route("delete", frozenset({"DELETE"}), "json"),
     f"{_CCAAS}/AddCampaignBulkDataV4/addBulkData/format/json": Route("bulk", _POST, "php", php=True),
-    _LEGACY_ADD: Route("legacy_add", _BOTH, "php", php=True),
+    f"{_CCAAS}/CloudAgent/CloudAgentAPI/addCamapaignData": Route("legacy_add", _BOTH, "php", php=True),
     "/CAServices/scheduleCampaignData/scheduleCampaignData.php": Route("legacy_schedule", _GET, "php", php=True),
 }
 
-# Paths known from a page's address only: any letter case, and both ways to read the address.
+# Paths known from a page's address only: any letter case.
 _GUESSED: dict[str, Route] = {
     "/ca_apis/campaignscheduleddata": Route("schedule", _POST, "json"),
-    "/endpoint/dailer/data/preview/download": Route("dial_status", _POST, "any"),
-    "/endpoint/dailer/data/preview-download": Route("dial_status", _POST, "any"),
-    "/ca_apis/campaignstatus": Route("campaign_status", _GET, "json"),
-    "/ca_apis/setcampaignstatus": Route("set_campaign_status", frozenset({"PUT"}), "json"),
+    "/endpoint/dailer/data/preview/download": Route("dial_status", _POST, "php"),
 }
 
 _FAILED_FILE = Route("failed_file", _GET, "php", documented=False)
@@ -68,23 +59,19 @@ _UNKNOWN = Route("unknown", frozenset(), "none", documented=False)
 
 def find_route(path: str) -> Route:
     """The endpoint behind a path."""
-    route = ROUTES.get(path) or _GUESSED.get(path.lower())
+    route = _ROUTES.get(path) or _GUESSED.get(path.lower())
     if route is not None:
         return route
     if path.startswith("/etl-dataprocessing/"):
         return _FAILED_FILE if path.endswith("_error.csv") else _EXPORT_FILE
-    # CodeIgniter takes parameters as path segments as well; public code calls the legacy add that way.
-    return ROUTES[_LEGACY_ADD] if path.startswith(_LEGACY_ADD + "/") else _UNKNOWN
+    return _UNKNOWN
 
 
-def read_params(route: Route, path: str, query: str, body: bytes, content_type: str) -> Mapping[str, object] | None:
+def read_params(route: Route, query: str, body: bytes, content_type: str) -> Mapping[str, object] | None:
     """The request's parameters, or None when a JSON body is no JSON object."""
     if route.reader == "json":
         return _json_object(body)
     params: dict[str, object] = {}
-    if path.startswith(_LEGACY_ADD + "/"):
-        segments = [unquote(part) for part in path[len(_LEGACY_ADD) + 1 :].split("/")]
-        params.update(zip(segments[::2], segments[1::2], strict=False))
     if query:
         params.update(parse_qsl(query, keep_blank_values=True))
     if body:
@@ -138,56 +125,18 @@ def _body_fields(body: bytes, content_type: str) -> Mapping[str, object]:
     return reader(body, content_type) if reader is not None else {}
 
 
-class Service:
-    """Answers calls, endpoint by endpoint."""
+def _file(account: Account, request: ReceivedRequest) -> Answer:
+    return account.files.read(request.record.path, request.get("X-Amz-Signature"))
 
-    def __init__(self, account: Account, files: Files) -> None:
-        self._account = account
-        self._files = files
-        self._handlers: dict[str, Callable[[Account, ReceivedRequest], Answer]] = {
-            "add": add,
-            "token": generate_token,
-            "delete": delete,
-            "campaign_status": campaign_status,
-            "set_campaign_status": set_campaign_status,
-            "schedule": schedule,
-            "legacy_schedule": legacy_schedule,
-            "legacy_add": legacy_add,
-            "failed_file": self._file,
-            "export_file": self._file,
-        }
-        self._queueing: dict[str, Callable[[ReceivedRequest], tuple[Answer, Job | None]]] = {
-            "bulk": self._bulk,
-            "dial_status": self._dial_status,
-        }
 
-    def handle(self, request: ReceivedRequest) -> tuple[Answer, Job | None]:
-        """The answer, and the job that the request leads to."""
-        endpoint = request.record.endpoint
-        queueing = self._queueing.get(endpoint)
-        if queueing is not None:
-            return queueing(request)
-        return self._handlers[endpoint](self._account, request), None
-
-    def _bulk(self, request: ReceivedRequest) -> tuple[Answer, Job | None]:
-        complaint = bulk_refusal(self._account, request)
-        if complaint is not None:
-            return complaint, None
-        table = bulk_table(self._account, request)
-        if isinstance(table, Answer):
-            return table, None
-        job = new_job(self._account, request, table)
-        request.record.applied = job.total
-        return say("success", "queued successfully", more={"transactionId": job.id}), job
-
-    def _dial_status(self, request: ReceivedRequest) -> tuple[Answer, Job | None]:
-        complaint = dial_complaint(self._account, request)
-        if complaint is not None:
-            return complaint, None
-        job = new_export(self._account, request, self._files)
-        request.record.applied = 1
-        # Every documented error carries an empty uniqueId; the words of success are not documented.
-        return say("success", "Request queued successfully", more={"uniqueId": job.id}), job
-
-    def _file(self, account: Account, request: ReceivedRequest) -> Answer:
-        return self._files.read(request.record.path, request.get("X-Amz-Signature"))
+HANDLERS: dict[str, Callable[[Account, ReceivedRequest], Answer]] = {
+    "add": add,
+    "bulk": bulk,
+    "dial_status": dial_status,
+    "token": generate_token,
+    "schedule": schedule,
+    "legacy_schedule": legacy_schedule,
+    "legacy_add": legacy_add,
+    "failed_file": _file,
+    "export_file": _file,
+}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from urllib.parse import unquote_plus
 
-from .account import Account, ReceivedRequest, first_complaint
+from msgspec import json
+
+from .account import Account, ReceivedRequest, first_refusal
 from .answers import (
     INVALID_JSON,
     SCHEDULE_BAD_DATE,
@@ -14,16 +17,17 @@ from .answers import (
     SCHEDULE_NOT_FOUND,
     SCHEDULE_TOO_MANY_ROWS,
     Answer,
-    answer,
 )
 from .authentication import check_mode
-from .bulk_data import Table, complaint_of, lead_of, read_table
-from .fields import flag, moment, text, within
+from .bulk_data import Table, lead_of, problem_of, read_table
+from .fields import flag, moment, text
 from .state import Campaign
 
 __all__ = ["legacy_schedule", "schedule"]
 
 SCHEDULE_ROWS = 100
+# The newest page; older ones say 365.
+_HORIZON = timedelta(days=30)
 
 
 def legacy_schedule(account: Account, request: ReceivedRequest) -> Answer:
@@ -37,17 +41,17 @@ def schedule(account: Account, request: ReceivedRequest) -> Answer:
     """Schedule Campaign Data with basic or token authentication."""
     if request.params is None:
         return INVALID_JSON
-    complaint = first_complaint((_schedule_credentials, check_mode), account, request)
+    refused = first_refusal((_schedule_credentials, check_mode), account, request)
     # One page of three names the campaign like the legacy request.
     name = text(request.get("campaignName", "campaign_name"))
-    return complaint or _schedule(account, request, name, "schedule")
+    return refused or _schedule(account, request, name, "schedule")
 
 
 def _schedule_credentials(account: Account, request: ReceivedRequest) -> Answer | None:
     settings = account.settings
     key = request.headers.get("apiKey")
-    bearer_will_do = settings.auth_mode == "TOKEN_AUTH" and not settings.token_needs_key
-    key_good = key == settings.api_key or (key is None and bearer_will_do and "Authorization" in request.headers)
+    bearer = settings.auth_mode == "TOKEN_AUTH" and "Authorization" in request.headers
+    key_good = key == settings.api_key or (key is None and bearer)
     return None if key_good and text(request.get("userName")) == settings.username else SCHEDULE_NOT_FOUND
 
 
@@ -56,33 +60,33 @@ def _schedule(account: Account, request: ReceivedRequest, name: str, via: str) -
     if campaign is None or campaign.direction != "outbound":
         return SCHEDULE_NOT_FOUND
     table = read_table(request.get("bulkData"))
-    complaint = SCHEDULE_NO_DATA if table is None else _table_complaint(account, table)
-    if complaint is not None or table is None:
-        return complaint or SCHEDULE_NO_DATA
+    if table is None:
+        return SCHEDULE_NO_DATA
+    refused = _table_refusal(account, table)
+    if refused is not None:
+        return refused
     check = flag(request.get("checkDuplicate"))
     rows = [
         _schedule_row(account, request, campaign, via, table.map, row, index, check)
-        for index, row in enumerate(table.data[:SCHEDULE_ROWS])
+        for index, row in enumerate(table.data)
     ]
-    return answer(
-        {"status": "success", "message": rows} if account.settings.schedule_status_word else {"message": rows}
-    )
+    return Answer(json.encode({"status": "success", "message": rows}))
 
 
-def _table_complaint(account: Account, table: Table) -> Answer | None:
+def _table_refusal(account: Account, table: Table) -> Answer | None:
     """What makes a schedule request fail as a whole."""
-    if len(table.data) > SCHEDULE_ROWS and account.settings.over_rows == "reject":
+    if len(table.data) > SCHEDULE_ROWS:
         return SCHEDULE_TOO_MANY_ROWS
     if "ScheduledTime" not in table.map:
         return SCHEDULE_NO_TIME
-    now, days = account.now(), account.settings.schedule_horizon_days
+    now = account.now()
     for row in table.data:
         cells = dict(zip(table.map, row, strict=False))
         when = moment(text(cells.get("ScheduledTime")), day_allowed=False)
         expiry = text(cells.get("ExpiryDate"))
         if when is None or (expiry and moment(expiry) is None):
             return SCHEDULE_BAD_DATE
-        if not within(when, now, days):
+        if not now < when <= now + _HORIZON:
             return SCHEDULE_HORIZON
     return None
 
@@ -101,21 +105,21 @@ def _schedule_row(
     lead = lead_of(cells, via)
     # Scheduled rows are kept as a query for the legacy request: a raw plus comes back as a blank, "%2B" as a plus.
     lead.phone = unquote_plus(lead.phone).strip()
-    complaint = complaint_of(account, campaign, lead, cells, account.now())
-    if complaint is None and check and campaign.holds(lead.phone):
-        complaint = "Number Already Exist"
-    if complaint is None:
+    problem = problem_of(account, campaign, lead) if lead.phone else "Phone Number is Empty!"
+    if problem is None and check and campaign.holds(lead.phone):
+        problem = "Number Already Exist"
+    if problem is None:
         lead.created = lead.updated = account.stamp()
         campaign.store(lead)
         request.record.applied += 1
     return {
-        "Response": "success" if complaint is None else "failure",
+        "Response": "success" if problem is None else "failure",
         "ScheduleTime": lead.scheduled_for,
         "campaign_name": campaign.name,
         "PhoneNumber": lead.phone or None,
         "Name": lead.name or "",
         "AgentID": lead.agent_id or "",
         "skill": lead.skill or "",
-        "msg": complaint or "Data updated successfully",
+        "msg": problem or "Data updated successfully",
         "index": str(index),
     }

@@ -13,7 +13,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-__all__ = ["BASE_COLUMNS", "SAME_NUMBER", "Campaign", "DoNotDisturb", "Routing", "StoredLead", "TokenIssuer"]
+__all__ = ["Campaign", "DoNotDisturb", "Routing", "StoredLead", "TokenIssuer", "bare"]
 
 Routing = Literal["skill", "agent"]
 
@@ -21,27 +21,30 @@ Routing = Literal["skill", "agent"]
 BASE_COLUMNS = ("PhoneNumber", "Name", "Priority", "ExpiryDate", "AgentId", "AgentID", "skill", "ScheduledTime")
 
 
-def _digits(phone: str) -> str:
+def bare(phone: str) -> str:
+    """The number without its plus, by which numbers are compared."""
     return phone.lstrip("+")
-
-
-def _national(phone: str) -> str:
-    return phone.lstrip("+")[-10:]
-
-
-SAME_NUMBER: dict[str, Callable[[str], str]] = {"digits": _digits, "national": _national, "exact": str}
 
 
 class StoredLead(Struct):
     """A lead in a campaign, as the service took it.
 
     Attributes:
-        phone, name, priority, expiry, agent_id, skill: as they were sent; 1 is the default priority.
+        phone: as it was sent, like the name, expiry, agent_id and skill.
+        name: None when there is none, like expiry, agent_id and skill.
+        priority: as it was sent; 1 is the default.
+        expiry: last moment of the lead.
+        agent_id: the agent.
+        skill: the skill.
         extra: cells of the further mapped columns.
         scheduled_for: when a scheduled lead is to be dialled, else None.
         via: short name of the endpoint it came through.
         transaction_id: of the V4 job it came with, else None.
-        status, dial_status, disposition, created, updated: what a dial-status export tells; tests may set them.
+        status: what a dial-status export tells, like the fields below; tests may set them.
+        dial_status: how the last call ended.
+        disposition: what the agent noted.
+        created: when the lead was stored.
+        updated: when it was last changed.
     """
 
     phone: str
@@ -65,41 +68,40 @@ class Campaign:
     """A campaign: its settings, its leads and their numbers.
 
     Args:
-        name: what requests request it.
+        name: how requests name it.
         kind: dialling mode, such as ``"Progressive"`` or ``"IVR"``; stands in the messages.
         routing: None, ``"skill"`` or ``"agent"``: what every lead must name.
         direction: ``"outbound"``, or ``"inbound"`` for one that takes no leads.
         columns: mapped columns besides PhoneNumber, Name, Priority, ExpiryDate, AgentId, AgentID, skill, ScheduledTime.
         running: whether it dials.
-        agents, skills: the agents and skills it knows.
+        agents: the agents it knows.
+        skills: the skills it knows.
+        keep_leads: whether leads are kept, and not only counted.
 
     Attributes:
         leads: the stored leads in the order of their arrival; empty when the simulator only counts.
-        numbers: how many leads each number has; keys are the numbers' identity, by default without a leading plus.
+        numbers: how many leads each number has; the keys are without a leading plus.
         stored: how many leads were stored.
     """
 
     def __init__(
         self,
         name: str,
-        *,
         kind: str = "Progressive",
+        *,
         routing: Routing | None = None,
         direction: Literal["outbound", "inbound"] = "outbound",
         columns: Sequence[str] = (),
         running: bool = True,
         agents: Sequence[str] = (),
         skills: Sequence[str] = (),
-        same_number: Callable[[str], str] = _digits,
         keep_leads: bool = True,
     ) -> None:
         self.name = name
-        self.id = str(256 + len(name))
         self.kind = kind
         self.routing = routing
         self.direction = direction
-        self.columns = (*BASE_COLUMNS, *columns)
-        self.mapping = frozenset(self.columns)
+        self.mapping = frozenset((*BASE_COLUMNS, *columns))
         self.running = running
         self.agents = frozenset(agents)
         self.skills = frozenset(skills)
@@ -107,20 +109,15 @@ class Campaign:
         self.numbers: Counter[str] = Counter()
         self.stored = 0
         self._skills_of: dict[str, set[str | None]] = {}
-        self._identity = same_number
         self._keep = keep_leads
-
-    def identity(self, phone: str) -> str:
-        """The key under which ``numbers`` counts a number."""
-        return self._identity(phone)
 
     def holds(self, phone: str) -> bool:
         """Whether the campaign has a lead with this number."""
-        return self.numbers[self._identity(phone)] > 0
+        return self.numbers[bare(phone)] > 0
 
     def holds_for_other_skill(self, phone: str, skill: str | None) -> bool:
         """Whether the campaign has this number, and only for skills other than this one."""
-        known = self._skills_of.get(self._identity(phone))
+        known = self._skills_of.get(bare(phone))
         return bool(known) and skill not in (known or ())
 
     def store(self, lead: StoredLead) -> None:
@@ -128,21 +125,11 @@ class Campaign:
         self.stored += 1
         if not self._keep:
             return
-        key = self._identity(lead.phone)
+        key = bare(lead.phone)
         self.leads.append(lead)
         self.numbers[key] += 1
         if self.routing == "skill":
             self._skills_of.setdefault(key, set()).add(lead.skill)
-
-    def remove(self, phone: str) -> int:
-        """Delete every lead with this number; how many there were."""
-        key = self._identity(phone)
-        count = self.numbers.pop(key, 0)
-        if count:
-            self.leads = [lead for lead in self.leads if self._identity(lead.phone) != key]
-            self._skills_of.pop(key, None)
-            self.stored -= count
-        return count
 
     def __repr__(self) -> str:
         return f"Campaign({self.name!r}, kind={self.kind!r}, stored={self.stored}, running={self.running})"
@@ -154,8 +141,8 @@ class DoNotDisturb(set[str]):
     def __contains__(self, phone: object) -> bool:
         if not len(self) or not isinstance(phone, str):
             return False
-        bare = phone.lstrip("+")
-        return super().__contains__(bare) or super().__contains__("+" + bare)
+        digits = bare(phone)
+        return super().__contains__(digits) or super().__contains__("+" + digits)
 
 
 def _segment(data: bytes) -> str:
@@ -163,8 +150,9 @@ def _segment(data: bytes) -> str:
 
 
 class TokenIssuer:
-    """Bearer tokens as Generate Token gives them out: HS512 JWTs with ``sub``, ``exp`` and ``iat``, of which only the
-    newest one works, for ``life`` seconds.
+    """Bearer tokens as Generate Token gives them out: HS512 JWTs with ``sub``, ``exp`` and ``iat``.
+
+    Only the newest one works, for ``life`` seconds.
 
     Args:
         life: seconds.
@@ -202,7 +190,7 @@ class TokenIssuer:
         """End the current token now, as if its life were over."""
         self._expires = self._clock()
 
-    def complaint(self, token: str) -> str | None:
+    def problem(self, token: str) -> str | None:
         """The service's message about this token, or None if it is good."""
         if not token:
             return "Token Should Not be Null or Empty."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec import json
+
 from .account import Account, ReceivedRequest
-from .answers import INVALID_ACTION, INVALID_JSON, KEY_MISSING, TOKEN_INVALID_USER, TOKEN_USER_MISSING, Answer, answer
+from .answers import INVALID_ACTION, INVALID_JSON, KEY_MISSING, TOKEN_INVALID_USER, TOKEN_USER_MISSING, Answer
 from .fields import text
 
 __all__ = ["generate_token"]
@@ -22,4 +24,4 @@ def generate_token(account: Account, request: ReceivedRequest) -> Answer:
         return TOKEN_INVALID_USER
     if account.settings.auth_mode != "TOKEN_AUTH":
         return INVALID_ACTION
-    return answer({"token": account.tokens.issue(username), "message": ""})
+    return Answer(json.encode({"token": account.tokens.issue(username), "message": ""}))

@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import aiohttp
@@ -52,7 +51,7 @@ async def schedule(
 
 
 @pytest.mark.parametrize("path", [SCHEDULE, "/ca_apis/campaignScheduledData", "/ca_apis/CAMPAIGNSCHEDULEDDATA"])
-async def test_schedule_tells_of_each_row(http: aiohttp.ClientSession, sim: Simulator, path: str) -> None:
+async def test_schedule_answers_each_row(http: aiohttp.ClientSession, sim: Simulator, path: str) -> None:
     answer = await schedule(http, sim, path)
     assert answer["status"] == "success"
     assert [(row["index"], row["PhoneNumber"], row["msg"]) for row in answer["message"]] == [
@@ -72,7 +71,7 @@ NOT_FOUND = "api_key or campaign_name is invalid or not found"
     [
         ({"key": "wrong"}, NOT_FOUND),
         ({"campaignName": "Holi"}, NOT_FOUND),
-        ({"userName": "nobody"}, NOT_FOUND),
+        ({"userName": "other"}, NOT_FOUND),
         (
             {"bulkData": table([["9812345670"]], ("PhoneNumber",))},
             "Mandatory parameter ScheduledTime is in bulkData map",
@@ -115,7 +114,7 @@ async def test_a_raw_plus_is_lost_and_an_escaped_one_kept(http: aiohttp.ClientSe
 
 
 async def test_schedule_with_a_token(http: aiohttp.ClientSession) -> None:
-    async with Simulator(auth_mode="TOKEN_AUTH", schedule_status_word=False) as sim:
+    async with Simulator(auth_mode="TOKEN_AUTH") as sim:
         assert (await schedule(http, sim))["message"] == "Invalid action."
         body = {"userName": sim.username, "campaign_name": "Diwali", "bulkData": table(ROWS)}
         url = sim.base_url + SCHEDULE
@@ -124,7 +123,6 @@ async def test_schedule_with_a_token(http: aiohttp.ClientSession) -> None:
         headers = {"Authorization": f"Bearer {sim.tokens.issue(sim.username)}"}
         async with http.post(url, json=body, headers=headers) as reply:
             answer = await reply.json()
-        assert list(answer) == ["message"]
         assert len(answer["message"]) == 2
 
 
@@ -165,17 +163,16 @@ async def test_legacy_add(
     assert sim.campaigns["Diwali"].stored - stored == ("action" in change)
 
 
-async def test_legacy_add_speaks_xml_unless_asked(http: aiohttp.ClientSession, sim: Simulator) -> None:
+async def test_legacy_add_answers_xml_by_default(http: aiohttp.ClientSession, sim: Simulator) -> None:
     text = await get(http, sim, LEGACY_ADD, api_key="wrong")
     assert text.endswith("<xml><status>FAIL</status><message>No User Found</message></xml>")
 
 
-async def test_legacy_add_takes_forms_and_path_segments(http: aiohttp.ClientSession, sim: Simulator) -> None:
+async def test_legacy_add_takes_forms_and_queries(http: aiohttp.ClientSession, sim: Simulator) -> None:
     values = {"api_key": sim.api_key, "campaign_name": "Diwali", "PhoneNumber": "+919812345670", "City": "New Delhi"}
     async with http.post(sim.base_url + LEGACY_ADD, data=values):
         pass
-    path = "".join(f"/{quote(part, safe='')}" for pair in values.items() for part in pair)
-    await get(http, sim, LEGACY_ADD + path)
+    await get(http, sim, LEGACY_ADD, **values)
     leads = sim.campaigns["Diwali"].leads
     assert [(lead.phone, lead.extra) for lead in leads] == [("+919812345670", {"City": "New Delhi"})] * 2
 
