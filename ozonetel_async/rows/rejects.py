@@ -352,10 +352,8 @@ def is_same_file(source: str | PathLike[str], path: str | PathLike[str]) -> bool
 
 
 def _text(cell: object) -> object:
-    if cell is None or isinstance(cell, str):
-        return cell
     try:
-        return str(cell)
+        return cell if cell is None or isinstance(cell, str) else str(cell)
     except Exception:
-        # An integer of thousands of digits, or an object that has no text.
+        # An integer of thousands of digits, or an object that has no text, or does not even tell its class.
         return type(cell).__name__

@@ -7,15 +7,14 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from inspect import iscoroutinefunction
-from math import inf
+from inspect import iscoroutine, iscoroutinefunction
 from os import PathLike
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec import Struct
 
 from ..callbacks.url_tokens import check_base
-from ..config import RetryPolicy
+from ..config import MOST_SECONDS, RetryPolicy, told
 from ..errors import (
     AuthenticationError,
     CertificateError,
@@ -98,8 +97,8 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(
                 "callback_timeout needs journal and callback_url: callbacks settle journaled batches"
             )
-        if not 0 <= patience < inf:
-            raise ConfigurationError(f"callback_timeout: expected zero or more seconds, got {patience!r}")
+        if not 0 <= patience <= MOST_SECONDS:
+            raise ConfigurationError(f"callback_timeout: expected zero or more seconds, got {told(patience)}")
 
 
 class Upload:
@@ -510,7 +509,7 @@ class Upload:
         report.elapsed = asyncio.get_running_loop().time() - self._started
         if self._on_progress is not None:
             try:
-                self._on_progress(report)
+                _tell(self._on_progress, report)
             except BaseException as error:
                 # The caller's own error ends the upload; settling what is left must not raise it again, and not
                 # raise it at all when the upload is ending for another reason.
@@ -518,6 +517,13 @@ class Upload:
                 if not self._abandoned or not isinstance(error, Exception):
                     raise
                 _log.warning("on_progress raised %s after the upload had ended", type(error).__name__)
+
+
+def _tell(on_progress: Callable[[UploadReport], object], report: UploadReport) -> None:
+    returned = on_progress(report)
+    if iscoroutine(returned):  # of a lambda or an object, which does not show it beforehand
+        returned.close()
+        raise ConfigurationError("on_progress: expected a plain function, got one that returns a coroutine")
 
 
 # Imported with the first file of changes: most uploads have none.
