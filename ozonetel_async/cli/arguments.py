@@ -24,7 +24,8 @@ from ..errors import ConfigurationError
 from ..rows.csv_file import read_csv
 from ..rows.excel import read_excel
 from ..rows.files import FileRows, holds_workbook
-from ..rows.rejects import Rejects, is_same_file
+from ..rows.output_files import is_same_file
+from ..rows.rejects import Rejects
 
 if TYPE_CHECKING:
     from .screen import Screen

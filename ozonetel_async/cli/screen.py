@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from time import monotonic
@@ -15,6 +13,7 @@ from typing import BinaryIO, Final, Protocol, TextIO
 from msgspec import Struct, json
 
 from ..errors import ConfigurationError
+from ..rows.output_files import private_beside
 from .wording import as_options
 
 __all__ = [
@@ -208,7 +207,8 @@ class Screen:
             if os.path.exists(path) and not os.path.isfile(path):
                 stream: BinaryIO = open(path, "wb")  # noqa: SIM115 - closed below, and sooner once written
             else:
-                stream, part = _beside(target)
+                number, part = private_beside(target)
+                stream = os.fdopen(number, "wb")
         except OSError as error:
             raise ConfigurationError(f"cannot write {path}: {error.strerror or error}") from None
         file = ResultFile(path, stream, lambda: _into(path, stream, part, target))
@@ -283,23 +283,6 @@ class ResultFile:
         with self._keeping():
             yield self._stream
         self.written = True
-
-
-def _beside(target: str) -> tuple[BinaryIO, str]:
-    """A new file in the folder of ``target``, to take its place: no link is followed, and its mode is kept.
-
-    A file that is not there yet will be its owner's alone, since results hold phone numbers.
-    """
-    mode = stat.S_IMODE(os.stat(target).st_mode) if os.path.exists(target) else 0o600
-    folder, name = os.path.split(target)
-    number, part = tempfile.mkstemp(prefix=f"{name}.", suffix=".part", dir=folder)
-    try:
-        os.chmod(number if os.chmod in os.supports_fd else part, mode)
-    except OSError:
-        os.close(number)
-        os.unlink(part)
-        raise
-    return os.fdopen(number, "wb"), part
 
 
 @contextlib.contextmanager

@@ -33,8 +33,9 @@ from ..protocol.requests import Params
 from ..rows.batches import Batch, ChunkerMaker
 from ..rows.intake import Rows, RowSource
 from ..rows.layout import Change
+from ..rows.output_files import is_same_file
 from ..rows.reasons import count_reason
-from ..rows.rejects import Rejects, RejectsFile, is_same_file
+from ..rows.rejects import Rejects, RejectsFile
 from ..sending.dispatcher import STOPS_THE_UPLOAD, ApiRequest, Dispatcher, check_queue_options
 
 if TYPE_CHECKING:
