@@ -66,7 +66,7 @@ class PostgresShared:
         check_store(first_use, timeout)
         self._secrets = _secrets(url)
         self._url = url
-        self.timeout = float(timeout)
+        self.timeout: float = float(timeout)
         self.first_use: FirstUse = first_use
 
     def __repr__(self) -> str:

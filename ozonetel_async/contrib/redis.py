@@ -54,7 +54,7 @@ class RedisShared:
         _client(url)  # what is wrong with it, or missing, is told here and not by the first call
         self._url = url
         self.prefix = prefix
-        self.timeout = float(timeout)
+        self.timeout: float = float(timeout)
         self.first_use: FirstUse = first_use
 
     def __repr__(self) -> str:

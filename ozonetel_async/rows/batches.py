@@ -165,9 +165,9 @@ class Chunker:
         on_numbers: OnNumbers | None = None,
     ) -> None:
         check_options(columns, row_limit, layout, dialect)
-        self.rows_taken = 0
+        self.rows_taken: int = 0
         self.cleaned: CellCounts = {}
-        self.rows_repairable = 0
+        self.rows_repairable: int = 0
         self._pace = _DIRTY_STRIDE
         self._row_limit = row_limit
         self._rules = RowRules(layout, dialect, DateLimits(timezone, now), clean)

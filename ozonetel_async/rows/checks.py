@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import ClassVar, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
@@ -112,7 +112,7 @@ class Grammar:
     """
 
     def __init__(self, cell: str, ascii_set: bytes | None = None, *, blank_start: bool = True) -> None:
-        self.fullmatch = re.compile(cell).fullmatch
+        self.fullmatch: Callable[[str], re.Match[str] | None] = re.compile(cell).fullmatch
         self._all = re.compile(rf"{cell}(?:\n{cell})*+").fullmatch
         self._walk = re.compile(rf"(?:\n{cell})*+").match
         self._ascii_set = ascii_set
@@ -227,10 +227,11 @@ class ColumnCheck:
 class PhoneCheck(ColumnCheck):
     """Phone numbers; cells that fit ``proof`` need no further look."""
 
-    grammar = proof = Grammar(r"\+?+[0-9]{3,16}+")
+    grammar: Grammar = Grammar(r"\+?+[0-9]{3,16}+")
+    proof: Grammar = grammar
     _misfit = re.compile(r"[^+0-9]|(?<!^)\+")
     _right = "right would be 3 to 16 digits with an optional leading '+'"
-    width = 19
+    width: int | None = 19
 
     def __init__(self, plus: str) -> None:
         self._plus = {"keep": "+", "strip": "", "percent": "%2B"}[plus]
@@ -264,7 +265,7 @@ class PhoneCheck(ColumnCheck):
 class TextCheck(ColumnCheck):
     """Agent and skill: any text that can be sent, but not blanks only."""
 
-    grammar = Grammar(
+    grammar: Grammar = Grammar(
         rf"(?:[^\S{_UNSENDABLE}]*+[^\s{_UNSENDABLE}][^{_UNSENDABLE}]*+)?+", bytes(range(0x20, 0x7F)), blank_start=False
     )
     _misfit = UNSENDABLE
@@ -289,7 +290,7 @@ class TextCheck(ColumnCheck):
 
 
 class NameCheck(TextCheck):
-    grammar = Grammar(
+    grammar: Grammar = Grammar(
         r"[A-Za-z0-9_ ().+$%:\-]*+",
         b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_ ().+$%:-",
     )
@@ -357,9 +358,10 @@ class DateLimits:
     __slots__ = ("now", "now_text", "timezone")
 
     def __init__(self, timezone: ZoneInfo, now: datetime) -> None:
-        self.timezone = timezone
-        self.now = now.replace(tzinfo=None) if now.tzinfo is None else now.astimezone(timezone).replace(tzinfo=None)
-        self.now_text = _stamp(self.now)
+        self.timezone: ZoneInfo = timezone
+        local = now if now.tzinfo is None else now.astimezone(timezone)
+        self.now: datetime = local.replace(tzinfo=None)
+        self.now_text: str = _stamp(self.now)
 
     def latest(self, days: int | None) -> str:
         """The moment ``days`` from now; the end of the calendar when there is no such moment, or no limit."""
@@ -384,11 +386,11 @@ class DateCheck(ColumnCheck):
     Texts of this form sort by time, so that a comparison needs no parsing.
     """
 
-    grammar = Grammar(f"{_DAY}(?:{_CLOCK})?+")
+    grammar: Grammar = Grammar(f"{_DAY}(?:{_CLOCK})?+")
     _right = "right would be YYYY-MM-DD or YYYY-MM-DD HH:MM:SS"
     _required = False
     _dates = True
-    width = 19
+    width: int | None = 19
 
     def __init__(self, bounds: DateLimits, days: int | None = None) -> None:
         self._bounds = bounds
@@ -455,7 +457,7 @@ def _unreal(texts: list[str]) -> set[str]:
 
 
 class TimeCheck(DateCheck):
-    grammar = Grammar(_DAY + _CLOCK)
+    grammar: Grammar = Grammar(_DAY + _CLOCK)
     _right = "right would be YYYY-MM-DD HH:MM:SS"
     _required = True
     _dates = False
@@ -464,7 +466,7 @@ class TimeCheck(DateCheck):
 class ExtraCheck(TextCheck):
     """A column of the campaign's own: text, number or date."""
 
-    grammar = Grammar(f"[^{_UNSENDABLE}]*+", bytes(range(0x20, 0x7F)))
+    grammar: Grammar = Grammar(f"[^{_UNSENDABLE}]*+", bytes(range(0x20, 0x7F)))
     _right = "right would be text without control characters, a number or a date"
 
     def __init__(self, bounds: DateLimits) -> None:
@@ -498,7 +500,7 @@ class ExtraCheck(TextCheck):
 class RefusedCheck(ColumnCheck):
     """A lead's scheduled time in a call that does not schedule."""
 
-    width = 0
+    width: int | None = 0
 
     def one(self, cell: object) -> Value:
         if is_missing(plain_cell(cell)):

@@ -118,8 +118,8 @@ class RowRules:
         self.dialect = dialect
         self.bounds = bounds
         self.clean = clean
-        self.lead_columns = lead_columns(layout)
-        self.service_names = frozenset(self.lead_columns.values())
+        self.lead_columns: dict[str, str] = lead_columns(layout)
+        self.service_names: frozenset[str] = frozenset(self.lead_columns.values())
 
     def check(self, column: str) -> ColumnCheck:
         """The check of a column."""
@@ -132,7 +132,7 @@ class ColumnFit:
     def __init__(self, rules: RowRules, columns: tuple[str, ...]) -> None:
         self._rules = rules
         self._checks = [(column, rules.check(column)) for column in columns]
-        self.phone_at = columns.index(PHONE)
+        self.phone_at: int = columns.index(PHONE)
         """Where the phone numbers stand among the columns of cells."""
         widths = [check.width for _, check in self._checks]
         self._open = [i for i, width in enumerate(widths) if width is None]

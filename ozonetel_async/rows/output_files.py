@@ -28,7 +28,7 @@ class OutputFile:
         self._encoding = "utf-8-sig" if bom else "utf-8"
         self._part: str | None = None
         try:
-            self.text = self._opened()
+            self.text: TextIO = self._opened()
         except OSError as error:
             raise ConfigurationError(f"{option}: cannot write {self._path}: {error.strerror}") from None
 

@@ -53,7 +53,7 @@ class Table:
         texts = _column_names(names, remedy)
         self.notes: tuple[str, ...] = ()
         if sample is None:
-            self.columns = tuple(map(service_name, texts))
+            self.columns: tuple[str, ...] = tuple(map(service_name, texts))
         else:
             try:
                 header = read_header(texts, {}, sample)

@@ -103,8 +103,8 @@ class Pace:
         self._under_way = max(1, int(limit.requests * _UNDER_WAY))
         self._accepted: deque[float] = deque(maxlen=limit.requests)  # when
         self._scheduled = -inf  # when the last start was due
-        self.resume_at = -inf
-        self.share = 1.0
+        self.resume_at: float = -inf
+        self.share: float = 1.0
         self._top = 1.0
         self._spaced = False
         self._changed_at = -inf

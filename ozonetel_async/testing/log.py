@@ -84,8 +84,8 @@ class EndpointFigures:
     __slots__ = ("admitted", "refused", "requests", "rows", "writes")
 
     def __init__(self) -> None:
-        self.requests = 0
-        self.refused = 0
-        self.writes = 0
-        self.rows = 0
-        self.admitted = array("d")
+        self.requests: int = 0
+        self.refused: int = 0
+        self.writes: int = 0
+        self.rows: int = 0
+        self.admitted: array[float] = array("d")

@@ -32,8 +32,8 @@ class RateWindow:
     def __init__(self, requests: int, per: float, kind: WindowKind = "sliding") -> None:
         if requests < 1 or per <= 0:
             raise ValueError(f"expected at least 1 request in more than 0 seconds, got {requests} in {per}")
-        self.requests = requests
-        self.per = per
+        self.requests: int = requests
+        self.per: float = per
         self.kind = kind
         self._times: deque[float] = deque()
         self._start = float("-inf")

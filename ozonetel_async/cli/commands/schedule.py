@@ -80,8 +80,8 @@ class TakenRows:
         self.rows = rows
         self.stopped = stopped
         self.cleaned: CellCounts = {}
-        self.columns = rows.columns
-        self.count = 0
+        self.columns: tuple[str, ...] = rows.columns
+        self.count: int = 0
         self.results: list[ScheduleResult] = []
         self.error: str | None = None
 

@@ -21,7 +21,7 @@ class CleaningPhoneCheck(PhoneCheck):
 
     def __init__(self, plus: str, cleaner: PhoneCleaner) -> None:
         super().__init__(plus)
-        self.proof = Grammar(cleaner.fits)
+        self.proof: Grammar = Grammar(cleaner.fits)
         self._cleaner = cleaner
 
     def repaired(self, cell: object) -> tuple[Value, str]:

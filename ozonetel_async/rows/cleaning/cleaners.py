@@ -40,7 +40,7 @@ class PhoneCleaner:
 
     def __init__(self, cleaning: Cleaning) -> None:
         self._rule = CountryRule(PLANS[cleaning.country], cleaning.form) if cleaning.country else None
-        self.fits = self._rule.fits if self._rule else _STRICT
+        self.fits: str = self._rule.fits if self._rule else _STRICT
 
     def __call__(self, cell: str) -> Cleaned | Refused:
         """The number as it is sent and what was changed, or why the cell is no number.

@@ -79,7 +79,7 @@ class CountryRule:
             form
         ]
         # Atomic as a whole: inside, the code may be given back where it is the beginning of a national number.
-        self.fits = rf"(?>{lead}{plan.national}(?=\n|\Z))"
+        self.fits: str = rf"(?>{lead}{plan.national}(?=\n|\Z))"
 
     def __call__(self, number: str) -> Cleaned | Refused:
         """The number in the rule's form, or why it is none of the country's and none of another.

@@ -26,7 +26,7 @@ class PhoneSuspicions:
     """
 
     def __init__(self) -> None:
-        self.rows = 0
+        self.rows: int = 0
         self._counts: Counter[str] = Counter()
         self._first_rows: dict[str, int] = {}
         self._short = self._rising = 0

@@ -75,11 +75,11 @@ class Account:
         self.settings = settings
         self.random = random
         self.clock = clock
-        self.timezone = ZoneInfo(settings.timezone)
+        self.timezone: ZoneInfo = ZoneInfo(settings.timezone)
         self.campaigns: dict[str, Campaign] = {}
-        self.dnd = DoNotDisturb()
-        self.tokens = TokenIssuer(settings.token_life, settings.replaced_token_message, clock)
-        self.files = Files(settings.failed_link_life, clock)
+        self.dnd: DoNotDisturb = DoNotDisturb()
+        self.tokens: TokenIssuer = TokenIssuer(settings.token_life, settings.replaced_token_message, clock)
+        self.files: Files = Files(settings.failed_link_life, clock)
         self._transactions = 0
 
     def now(self) -> datetime:

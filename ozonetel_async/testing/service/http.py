@@ -58,8 +58,8 @@ class HttpServer:
     ) -> None:
         self.log: list[LoggedRequest] = []
         self.figures: dict[str, EndpointFigures] = {}
-        self.windows = _windows(account.settings)
-        self.in_flight = 0
+        self.windows: dict[str, RateWindow] = _windows(account.settings)
+        self.in_flight: int = 0
         self._account = account
         self._settings = account.settings
         self._jobs = jobs

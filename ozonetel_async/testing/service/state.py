@@ -101,13 +101,13 @@ class Campaign:
         self.kind = kind
         self.routing = routing
         self.direction = direction
-        self.mapping = frozenset((*BASE_COLUMNS, *columns))
+        self.mapping: frozenset[str] = frozenset((*BASE_COLUMNS, *columns))
         self.running = running
-        self.agents = frozenset(agents)
-        self.skills = frozenset(skills)
+        self.agents: frozenset[str] = frozenset(agents)
+        self.skills: frozenset[str] = frozenset(skills)
         self.leads: list[StoredLead] = []
         self.numbers: Counter[str] = Counter()
-        self.stored = 0
+        self.stored: int = 0
         self._skills_of: dict[str, set[str | None]] = {}
         self._keep = keep_leads
 
@@ -161,7 +161,7 @@ class TokenIssuer:
     """
 
     def __init__(self, life: float, replaced_message: str, clock: Callable[[], float]) -> None:
-        self.issued = 0
+        self.issued: int = 0
         self._life = life
         self._replaced_message = replaced_message
         self._clock = clock
