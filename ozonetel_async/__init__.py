@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .callbacks.receiver import CallbackReceiver
     from .callbacks.results import ExportResult, JobResult
+    from .client.buffer import LeadBuffer
     from .client.client import OzonetelClient, QueueFigures
     from .client.legacy import LegacyClient
     from .config import Cleaning, Dialect, Limits, RateLimit, RetryPolicy, Timeouts
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from .models import (
         BatchReceipt,
         BatchResult,
+        BufferReceipt,
         ExportReceipt,
         FailedLead,
         InvalidRow,
@@ -66,6 +68,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "callbacks.receiver": ("CallbackReceiver",),
     "callbacks.results": ("ExportResult", "JobResult"),
+    "client.buffer": ("LeadBuffer",),
     "client.client": ("OzonetelClient", "QueueFigures"),
     "client.legacy": ("LegacyClient",),
     "config": ("Cleaning", "Dialect", "Limits", "RateLimit", "RetryPolicy", "Timeouts"),
@@ -100,6 +103,7 @@ _HOMES = {
     "models": (
         "BatchReceipt",
         "BatchResult",
+        "BufferReceipt",
         "ExportReceipt",
         "FailedLead",
         "InvalidRow",
@@ -122,6 +126,7 @@ __all__ = [
     "AuthenticationError",
     "BatchReceipt",
     "BatchResult",
+    "BufferReceipt",
     "CallbackError",
     "CallbackReceiver",
     "CallbackTimeoutError",
@@ -145,6 +150,7 @@ __all__ = [
     "JournalError",
     "JournalFolder",
     "Lead",
+    "LeadBuffer",
     "LeadReceipt",
     "LeadRejectedError",
     "LegacyClient",

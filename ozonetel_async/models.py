@@ -13,6 +13,7 @@ from .errors import ConfigurationError
 __all__ = [
     "BatchReceipt",
     "BatchResult",
+    "BufferReceipt",
     "Cell",
     "CellCounts",
     "ExportReceipt",
@@ -110,6 +111,23 @@ class BatchReceipt(Struct, frozen=True):
 
     transaction_id: str
     rows: int
+    cleaned: CellCounts = field(default_factory=dict)
+
+
+class BufferReceipt(Struct, frozen=True):
+    """What became of one lead of a buffer.
+
+    Attributes:
+        outcome: ``"accepted"`` when the service has queued the lead's request, or ``"kept"`` when the buffer ended
+            before that and its journal has the lead: the next buffer with this journal sends it.
+        transaction_id: of the request; None when the lead was kept.
+        row: the lead's row in the request, from 1; None when the lead was kept.
+        cleaned: what ``clean`` has changed in the lead: 1 by column and kind.
+    """
+
+    outcome: Literal["accepted", "kept"]
+    transaction_id: str | None = None
+    row: int | None = None
     cleaned: CellCounts = field(default_factory=dict)
 
 

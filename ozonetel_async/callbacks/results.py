@@ -183,7 +183,7 @@ class _Fields:
         value = self.text(name)
         match = _COUNT.fullmatch(value or "")
         if value is not None and not match:
-            raise CallbackError(f"{name} is {shape_of(value)}; right would be a whole number of zero or more")
+            raise CallbackError(f"{name}: expected a whole number of zero or more, got {shape_of(value)}")
         return int(match[1]) if match else None
 
     def message(self) -> str:

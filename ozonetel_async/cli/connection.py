@@ -38,7 +38,7 @@ def link_policy(args: argparse.Namespace) -> LinkPolicy:
             ssl=_tls(args),
         )
     except ConfigurationError as error:
-        raise ConfigurationError(error.message.replace("LinkPolicy.hosts takes", "--link-host: expected")) from None
+        raise ConfigurationError(error.message.replace("LinkPolicy.hosts", "--link-host")) from None
 
 
 def _tls(args: argparse.Namespace) -> ssl.SSLContext | None:

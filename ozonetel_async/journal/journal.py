@@ -19,7 +19,7 @@ from ..callbacks.results import ExportResult, JobResult
 from ..callbacks.url_tokens import batch_token
 from ..errors import JournalError
 from ..rows.batches import Batch
-from . import records
+from . import records, waiting
 from .failed_rows import SentRows, StoredRow, count_failed_rows, read_sent, store_failed_rows
 from .records import Header, JournaledBatch
 from .store import Store
@@ -103,6 +103,31 @@ class Journal:
         """
         rows = list(invalid)
         await self._store.write(lambda db: records.insert(db, self.path, batch, rows))
+
+    async def keep(self, leads: Sequence[bytes]) -> list[int]:
+        """Write leads of a buffer down, all in one transaction; their keys."""
+        return await self._store.write(lambda db: waiting.keep(db, leads))
+
+    async def forget(self, keys: Sequence[int]) -> None:
+        """Drop leads of a buffer whose fate is known."""
+        await self._store.write(lambda db: waiting.forget(db, keys))
+
+    async def waiting(self) -> list[tuple[int, bytes]]:
+        """Key and bytes of each lead of a buffer that is in no batch yet, the oldest first."""
+        return await self._store.read(lambda db: waiting.read_waiting(db, self.path))
+
+    async def cut(self, payload: bytes, rows: int, keys: Sequence[int]) -> int:
+        """Write a buffer's next batch down, in place of the leads with these keys.
+
+        Args:
+            payload: its encoded bulkData.
+            rows: rows in it.
+            keys: of those of its leads that were written down.
+
+        Returns:
+            Its index.
+        """
+        return await self._store.write(lambda db: waiting.cut(db, self.path, payload, rows, keys))
 
     async def mark(self, index: int, state: Literal["pending", "sent"], *, callback: bool = False) -> None:
         """Note that a batch's request is about to leave, or that it is known not to have been applied.

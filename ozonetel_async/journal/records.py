@@ -76,6 +76,8 @@ CREATE TABLE batches (
 );
 -- On their own, since a change of a row writes all of the row anew.
 CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+-- Leads of a buffer that are in no batch yet.
+CREATE TABLE waiting (id INTEGER PRIMARY KEY, lead BLOB NOT NULL);
 CREATE TABLE failed_rows (
     batch INTEGER NOT NULL,
     row INTEGER,                     -- 1-based, among the rows handed in; NULL when it cannot be told
@@ -98,6 +100,7 @@ class Header(Struct, frozen=True, kw_only=True):
         checked_at: ISO time against which dates were checked; the next run uses it, to the same results.
         source: how to read the input again, when it is a file (``CsvRows.source``), for ``resume``.
         cleaning: what is repaired in rows and by which rules (``Cleaning.policy``); other rules make other bytes.
+        kind: whose journal it is: an upload cuts its batches from an input, a buffer from the leads it is given.
     """
 
     campaign: str
@@ -107,6 +110,7 @@ class Header(Struct, frozen=True, kw_only=True):
     checked_at: str
     source: dict[str, str] | None = None
     cleaning: str = ""
+    kind: Literal["upload", "buffer"] = "upload"
 
 
 class JournaledBatch(Struct, frozen=True):
@@ -177,7 +181,7 @@ def begin(db: sqlite3.Connection, path: Path, header: Header) -> None:
         return
     check_format(db, path)
     _check_contents(db, path)
-    if not db.execute("SELECT 1 FROM batches LIMIT 1").fetchall():
+    if not db.execute("SELECT 1 FROM batches UNION ALL SELECT 1 FROM waiting LIMIT 1").fetchall():
         _write_header(db, header)  # an upload that got nowhere binds nobody to its campaign or columns
         return
     written = read_header(db)
@@ -225,7 +229,7 @@ def _damaged(path: Path, what: str) -> JournalError:
 
 
 def _check_same_upload(path: Path, written: Header, given: Header) -> None:
-    for field in ("campaign", "account", "columns"):
+    for field in ("kind", "campaign", "account", "columns"):
         if getattr(written, field) != getattr(given, field):
             raise JournalError(
                 f"journal {path.name} is of another upload: its {field} is {getattr(written, field)!r}, "

@@ -46,9 +46,8 @@ def read_excel(
         ConfigurationError: an argument is wrong, or the extra is not installed.
         InputError: the file cannot be read, or its header is wrong.
 
-    Examples
-    --------
-    ``client.upload("Diwali", read_excel("leads.xlsx", "March", {"Remarks": None}))``
+    Examples:
+        ``client.upload("Diwali", read_excel("leads.xlsx", "March", {"Remarks": None}))``
     """
     return ExcelRows(path, sheet, columns, skip_lines=skip_lines, only=only)
 

@@ -66,6 +66,8 @@ class ApiRequest:
         payload: encoded bulkData, where the endpoint takes it.
         priority: place in the queue; larger goes first.
         max_wait: most seconds to wait in the queue, all attempts together; None waits as long as it takes.
+        fill: awaited when the call's turn has come, before its request is built: the last moment to set ``params`` and
+            ``payload``. What it raises gives the turn back.
         before_send: awaited when the call's turn has come, right before each attempt.
         not_applied: awaited when an attempt is known not to have been applied and another one will follow.
     """
@@ -74,6 +76,7 @@ class ApiRequest:
         "before_send",
         "campaign",
         "endpoint",
+        "fill",
         "in_doubt",
         "max_wait",
         "not_applied",
@@ -93,6 +96,7 @@ class ApiRequest:
         payload: bytes | None = None,
         priority: int = 0,
         max_wait: float | None = None,
+        fill: Callable[[], Awaitable[None]] | None = None,
         before_send: Callable[[], Awaitable[None]] | None = None,
         not_applied: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -102,6 +106,7 @@ class ApiRequest:
         self.payload: bytes | None = payload
         self.priority: int = priority
         self.max_wait: float | None = max_wait
+        self.fill: Callable[[], Awaitable[None]] | None = fill
         self.before_send: Callable[[], Awaitable[None]] | None = before_send
         self.not_applied: Callable[[], Awaitable[None]] | None = not_applied
         self.sends: int = 0
@@ -234,6 +239,8 @@ class Dispatcher:
         """One request in one slot, or None when the slot got old before; the slot is concluded in every case."""
         try:
             bearer = await self._tokens.get(deadline) if endpoint.bearer and self._config.auth == "token" else None
+            if call.fill is not None:
+                await call.fill()
             if call.payload is None:
                 request = build(endpoint, self._config, call.params, campaign=call.campaign, bearer=bearer)
             else:

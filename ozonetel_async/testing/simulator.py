@@ -218,7 +218,7 @@ class Simulator:
         await self.wait_for(lambda: not self.busy, timeout)
 
     async def wait_for(self, condition: Callable[[], object], timeout: float = 10.0) -> None:  # noqa: ASYNC109
-        """Wait until ``condition()`` is true.
+        """Wait until ``condition()`` is true; it is looked at every 2 ms, so a state that passes sooner may be missed.
 
         Raises:
             TimeoutError: after ``timeout`` seconds, with the state of the simulator.

@@ -564,8 +564,8 @@ async def test_each_batch_of_an_upload_settles_once(
     path = tmp_path / "diwali.journal"
     base = await serve(CallbackReceiver(JournalFolder(tmp_path)))
     missing = 1 if chaos in ("hostile", "hostile form", "lost") else 0
-    patience = 0.3 if missing else 20.0
-    await client.upload("Diwali", ROWS, journal=path, callback_url=base, callback_timeout=patience)
+    seconds = 0.3 if missing else 20.0
+    await client.upload("Diwali", ROWS, journal=path, callback_url=base, callback_timeout=seconds)
     await sim.settle()
     journal = await Journal.attach(path)
     assert await journal.unsettled() == missing
@@ -591,7 +591,7 @@ async def test_a_callback_reaches_the_pending_callback_of_its_token() -> None:
     receiver = CallbackReceiver()
     token = new_token()
     with receiver.expect(token) as pending:
-        # Early: nobody waits yet.
+        # Early: before anything waits.
         assert await receiver.handle(f"/{token}", "", "", BODY) == 200
         assert (await pending.get(1.0)).succeeded
         # A repeat is known, and not handed on.

@@ -231,7 +231,7 @@ LINK = SecretUrl("https://h.example/x.csv?s=5f0c2b7e9a1d")
 
 
 async def journal_of(path: Path, results: Sequence[JobResult | None], *, batch_rows: int = 3) -> Journal:
-    """A journal with a settled batch per result; None is one without a verdict."""
+    """A journal with a settled batch per result; None is one without a result."""
     header = Header(campaign="Diwali", account="me", params={}, columns=COLUMNS, checked_at="2024-07-11T12:00:00+05:30")
     journal = await Journal.open(path, header)
     for index, result in enumerate(results):
@@ -505,7 +505,7 @@ async def test_reading_does_not_disturb_the_writer_nor_need_one(tmp_path: Path) 
 
 # --- what the callbacks say of the rows ----------------------------------------------------------------------------
 
-VERDICTS = [
+RESULTS = [
     # counts that add up
     (JobResult("id-0", True, 3, 3, 0), (3, 0, 0), None),
     (JobResult("id-0", True, 3, 0, 3), (0, 3, 0), None),
@@ -531,7 +531,7 @@ VERDICTS = [
 ]
 
 
-@pytest.mark.parametrize(("result", "rows", "said"), VERDICTS)
+@pytest.mark.parametrize(("result", "rows", "said"), RESULTS)
 async def test_only_counts_that_add_up_are_used(
     tmp_path: Path, result: JobResult, rows: tuple[int, int, int], said: str | None
 ) -> None:
