@@ -2,9 +2,9 @@
 
 ``python benchmarks/accounts.py [--clients 1000]``
 
-Makes clients of as many accounts that share one ``aiohttp.ClientSession``, has each of them add one lead at a simulator in
-a process of its own, and closes them. Per step: seconds, and growth of the process's memory per client, as the system
-(RSS) and as tracemalloc sees it, in a run each since tracemalloc slows everything down.
+Makes clients of as many accounts that share one ``aiohttp.ClientSession``, has each of them add one lead at a simulator
+in a process of its own, and closes them. Per step: seconds, and growth of the process's memory per client, as the
+system (RSS) and as tracemalloc sees it, in a run each since tracemalloc slows everything down.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ async def measure(count: int, service: list[str], memory: Callable[[], float]) -
         gc.collect()
         now = memory()
         print(
-            f"  {step:16} {took:7.3f} s, {took / count * 1e6:7.1f} us a client; memory {(now - at) / count / 1024:+7.2f} KiB "
-            f"a client; {len(asyncio.all_tasks()) - 1} tasks",
+            f"  {step:16} {took:7.3f} s, {took / count * 1e6:7.1f} us a client; memory "
+            f"{(now - at) / count / 1024:+7.2f} KiB a client; {len(asyncio.all_tasks()) - 1} tasks",
             flush=True,
         )
         at, began = memory(), time.perf_counter()

@@ -2,9 +2,9 @@
 
 ``python benchmarks/priority.py [--seconds 100]``
 
-The simulator, in a process of its own, takes 5 bulk requests in 2 s (30 times the documented rate) and delays each request
-and answer by 0.01 to 0.1 s. A second process uploads without end at priority -1, as ``upload`` does by default. This one
-sends single batches at random moments, one a second on average, first without the upload, then beside it with
+The simulator, in a process of its own, takes 5 bulk requests in 2 s (30 times the documented rate) and delays each
+request and answer by 0.01 to 0.1 s. A second process uploads without end at priority -1, as ``upload`` does by default.
+This one sends single batches at random moments, one a second on average, first without the upload, then beside it with
 ``queue_priority=0``, then with the upload's own. Per run: batches, and percentiles of the time each took.
 """
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -58,18 +58,7 @@ class Application:
         (self.folder / "app.py").write_text(block, encoding="utf-8")
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        for command in commands:
-            arguments = [argument.format(port=port) for argument in command]
-            self.processes.append(
-                subprocess.Popen(
-                    [sys.executable, *arguments],
-                    cwd=self.folder,
-                    env=self.environment,
-                    stdout=self._log,
-                    stderr=self._log,
-                    start_new_session=True,
-                )
-            )
+        self.processes += [self._run(argument.format(port=port) for argument in command) for command in commands]
         async with asyncio.timeout(60), aiohttp.ClientSession() as session:
             while True:
                 assert all(process.poll() is None for process in self.processes), self.log
@@ -80,6 +69,12 @@ class Application:
                         return
                 except aiohttp.ClientConnectionError:
                     await asyncio.sleep(0.05)
+
+    def _run(self, arguments: Iterable[str]) -> subprocess.Popen[bytes]:
+        command = [sys.executable, *arguments]
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, stdout=self._log, stderr=self._log, start_new_session=True
+        )
 
     async def post(self, path: str, count: int) -> list[tuple[int, str]]:
         """Post as many leads at a time; status and ``Retry-After`` of each answer."""
