@@ -219,9 +219,14 @@ class SharedStore(Protocol):
     """
 
     @property
-    def first_use(self) -> FirstUse: ...
+    def first_use(self) -> FirstUse:
+        """Whether a queue that the store does not know is held back first."""
+        ...
+
     @property
-    def timeout(self) -> float: ...
+    def timeout(self) -> float:
+        """Most seconds to wait for an answer of the store."""
+        ...
 
     def connect(self) -> StoreConnection:
         """A connection that is not opened yet."""
