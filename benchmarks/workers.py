@@ -122,10 +122,13 @@ async def kill_and_watch(workers: Workers, sim: Simulator, file: str, rows: int)
     await sim.wait_for(lambda: sim.arrivals("bulk") >= 7, 60)
     await asyncio.sleep(random.uniform(0, WINDOW))
     workers.kill_the_busy_one()
-    killed, sent = time.monotonic(), sim.arrivals("bulk")
+    killed = time.monotonic()
+    await asyncio.sleep(0.2)  # what it had sent has arrived
+    sent = sim.arrivals("bulk")
+    done = asyncio.Event()
 
     async def wake() -> None:
-        while True:
+        while not done.is_set():
             await asyncio.sleep(2)
             await workers.send()
 
@@ -135,13 +138,14 @@ async def kill_and_watch(workers: Workers, sim: Simulator, file: str, rows: int)
         resumed = time.monotonic() - killed
         await sim.wait_for(lambda: len(sim.campaigns["Diwali"].numbers) == rows, 120)
     finally:
-        waking.cancel()
-    done = time.monotonic() - killed
+        took = time.monotonic() - killed
+        done.set()
+        await waking
     await sim.settle()
     times = sim.campaigns["Diwali"].numbers.values()
     lost, doubled = rows - len(times), sum(count > 1 for count in times)
     print(
-        f"killed after {sent} batches; the next one {resumed:.1f} s later, all of {rows} rows after {done:.1f} s; "
+        f"killed after {sent} batches; the next one {resumed:.1f} s later, all of {rows} rows after {took:.1f} s; "
         f"{lost} rows lost, {doubled} doubled; {sim.refusals('bulk')} requests refused, worst window "
         f"{sim.worst_window('bulk')}",
         flush=True,
