@@ -6,7 +6,6 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from math import inf
 from typing import Final, Literal, NoReturn, TypeAlias, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -53,13 +52,28 @@ def _require(condition: bool, message: str) -> None:
         raise ConfigurationError(message)
 
 
+# Thirty years, and more than memory holds: beyond what a clock or a list can be asked for, nothing would work.
+MOST_SECONDS: Final = 1e9
+_MOST: Final = 10**9
+# No window is shorter than what the clocks of event loops tell apart.
+_SHORTEST_WINDOW: Final = 0.001
+
+
+def told(value: object) -> str:
+    """A wrong value in a message; Python refuses to print an integer of thousands of digits."""
+    long = isinstance(value, int) and value.bit_length() > 64
+    return "a number of more than 64 bits" if long else repr(value)
+
+
 def _require_seconds(name: str, value: float, *, zero: bool = False) -> None:
-    good = 0 <= value < inf if zero else 0 < value < inf
-    _require(good, f"{name}: expected {'zero or more' if zero else 'more than zero'} seconds, got {value!r}")
+    good = 0 <= value <= MOST_SECONDS if zero else 0 < value <= MOST_SECONDS
+    least = "zero or more" if zero else "more than zero"
+    _require(good, f"{name}: expected {least} seconds, at most {MOST_SECONDS:g}, got {told(value)}")
 
 
 def _require_count(name: str, value: int, least: int = 1) -> None:
-    _require(value >= least, f"{name}: expected a whole number of at least {least}, got {value!r}")
+    good = least <= value <= _MOST
+    _require(good, f"{name}: expected a whole number of at least {least} and at most {_MOST}, got {told(value)}")
 
 
 class Credentials:
@@ -110,6 +124,10 @@ class RateLimit(Struct, frozen=True):
     def __post_init__(self) -> None:
         _require_count("RateLimit.requests", self.requests)
         _require_seconds("RateLimit.per", self.per)
+        _require(
+            self.per >= _SHORTEST_WINDOW,
+            f"RateLimit.per: expected at least {_SHORTEST_WINDOW:g} seconds, got {self.per!r}",
+        )
         if self.burst is not None:
             _require_count("RateLimit.burst", self.burst)
             _require(
@@ -259,7 +277,7 @@ class Dialect(Struct, frozen=True, kw_only=True, cache_hash=True):
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
-            _require(value in choices, f"Dialect.{name}: expected one of {', '.join(choices)}, got {value!r}")
+            _require(value in choices, f"Dialect.{name}: expected one of {', '.join(choices)}, got {told(value)}")
         for name in ("schedule_path", "dial_status_path"):
             value = getattr(self, name)
             _require(
@@ -476,7 +494,7 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
     clean: Cleaning | None = None
 
     def __post_init__(self) -> None:
-        _require(self.auth in ("basic", "token"), f"auth: expected 'basic' or 'token', got {self.auth!r}")
+        _require(self.auth in ("basic", "token"), f"auth: expected 'basic' or 'token', got {_shape(self.auth)}")
         for name in ("base_url", "dialer_url"):
             force_setattr(self, name, check_url(name, getattr(self, name)))
 

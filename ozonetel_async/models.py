@@ -255,7 +255,8 @@ class UploadReport(Struct, kw_only=True):
         rows_unknown: rows in requests that may or may not have been applied.
         rows_in_flight: rows taken from the input whose fate is not known yet; 0 at the end.
         batches: one record per request.
-        invalid_sample: the first 20 invalid rows; all of them go to ``rejects=``.
+        invalid_sample: the first 20 invalid rows, and the first one of each further reason; all of them go to
+            ``rejects=``.
         invalid_reasons: invalid rows by column and reason, such as ``{"PhoneNumber": {"two numbers in one cell": 3}}``.
         rows_repairable: how many of the invalid rows ``clean=Cleaning()`` would save; not counted when ``clean`` is on.
         cleaned: cells that ``clean`` has changed, counted by column and kind.

@@ -29,6 +29,7 @@ from ozonetel_async.config import (
     timezone_named,
 )
 from ozonetel_async.errors import ConfigurationError
+from ozonetel_async.sending.dispatcher import check_queue_options
 
 KEY = "Kk-canary-0123456789abcdef"
 CREDENTIALS = Credentials(KEY, "acme")
@@ -90,6 +91,29 @@ SECONDS: dict[str, Callable[[float], object]] = {
 @pytest.mark.parametrize("name", SECONDS)
 def test_bad_seconds(name: str, value: float) -> None:
     assert "more than zero seconds" in refused(lambda: SECONDS[name](value), name)
+
+
+@pytest.mark.parametrize("value", [1e10, 1e308, 10**400, 10**5000], ids=["1e10", "1e308", "10**400", "10**5000"])
+@pytest.mark.parametrize("name", SECONDS)
+def test_seconds_beyond_any_clock(name: str, value: float) -> None:
+    assert "at most 1e+09" in refused(lambda: SECONDS[name](value), name)
+
+
+@pytest.mark.parametrize("value", [5e-324, 1e-300, 1e-4])
+def test_a_window_shorter_than_the_clock_can_tell(value: float) -> None:
+    assert "at least 0.001 seconds" in refused(lambda: RateLimit(5, value), "RateLimit.per")
+
+
+@pytest.mark.parametrize("value", [10**10, 10**400, 10**5000], ids=["10**10", "10**400", "10**5000"])
+def test_counts_beyond_any_memory(value: int) -> None:
+    assert "at most 1000000000" in refused(lambda: RateLimit(value), "RateLimit.requests")
+    assert "at most 1000000000" in refused(lambda: RetryPolicy(rate_attempts=value), "RetryPolicy.rate_attempts")
+
+
+@pytest.mark.parametrize("value", [10**400, 10**5000], ids=["10**400", "10**5000"])
+def test_an_integer_that_cannot_be_printed_is_told_all_the_same(value: int) -> None:
+    refused(lambda: Dialect(plus=value), "Dialect.plus")  # type: ignore[arg-type]
+    refused(lambda: check_queue_options(0, value), "max_wait")
 
 
 @pytest.mark.parametrize("value", NOT_SECONDS)
@@ -272,6 +296,7 @@ def test_any_text_is_a_url_or_a_configuration_error(text: str) -> None:
         ("auth", None),
         ("auth", ["basic"]),
         ("auth", "BASIC"),
+        ("auth", KEY),
     ],
 )
 def test_bad_parts(name: str, value: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import shlex
 import socket
@@ -17,17 +18,28 @@ from fastapi import FastAPI
 
 import ozonetel_async
 from ozonetel_async import CallbackError, OzonetelClient, OzonetelError
-from ozonetel_async.cli.main import COMMANDS, make_parser
+from ozonetel_async.cli.main import COMMANDS, main, make_parser
 from ozonetel_async.cli.screen import Exit
 from ozonetel_async.config import DEFAULT_BASE_URL, DEFAULT_DIALER_URL
 from ozonetel_async.testing import Simulator
 
 from .contrib.conftest import HOW, RedisServer, find
 
+openpyxl = pytest.importorskip("openpyxl", reason="writes a workbook; pip install openpyxl")
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LEADS = "Mobile,Name,Priority,Remarks\n" + "".join(f"+91120000{number:04},Asha,5,x\n" for number in range(1_100))
+
+
+# The files of the section "Your file".
+FILES = {
+    "crm.csv": b"Id,Customer,Primary No,Alternate No\n10151,Asha,9812300001,9812300002\n",
+    "dirty.csv": "PhoneNumber,Name\n+91-98123 00001,O'Brien\n9812300002.0,आशा शर्मा\n9812300003/04,Om\n".encode(),
+    "export.csv": "Mobile;Name\r\n9812300001;José\r\n".encode("cp1252"),
+    "titled.csv": b"Leads of March\n\nPhoneNumber,Name\n9812300001,Asha\n",
+}
 
 
 def blocks(language: str) -> Iterator[object]:
@@ -51,6 +63,13 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simul
     monkeypatch.chdir(tmp_path)
     (tmp_path / "leads.csv").write_text(LEADS, encoding="utf-8")
     (tmp_path / "journals").mkdir()
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    book = openpyxl.Workbook()
+    for sheet in (book.create_sheet("March"), book.create_sheet("April")):
+        sheet.append(["Mobile", "Name"])
+        sheet.append([919812300001, "Asha"])
+    book.save(tmp_path / "leads.xlsx")
     with Simulator.in_thread() as simulator:
         monkeypatch.setenv("OZONETEL_API_KEY", simulator.api_key)
         monkeypatch.setenv("OZONETEL_USERNAME", simulator.username)
@@ -150,6 +169,18 @@ def check_install(arguments: list[str]) -> None:
     assert extra in project["optional-dependencies"]
     assert arguments[:-1] in ([], ["-e"])
     assert project["scripts"]["ozonetel"] == "ozonetel_async.__main__:main"
+
+
+@pytest.mark.parametrize("command", [found for found in commands() if found[1] == "check"], ids=" ".join)
+def test_files_are_checked_as_they_are(
+    command: list[str], workplace: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With as many rows to be sent, and as many left over, as in the files above."""
+    main([*command[1:], "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rows_valid"], told["rows_invalid"]) == {"dirty.csv": (2, 1), "leads.csv": (1_100, 0)}.get(
+        command[2], (1, 0)
+    )
 
 
 def test_every_command_is_described() -> None:

@@ -21,7 +21,7 @@ import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ..config import DEFAULT_TIMEZONE, timezone_named
+from ..config import DEFAULT_TIMEZONE, MOST_SECONDS, timezone_named, told
 from ..errors import CallbackError, ConfigurationError, JournalError
 from .adapters import METHODS, BodyError, CallbackApp, Incoming, answer_aiohttp
 from .results import parse_callback
@@ -69,8 +69,8 @@ class CallbackReceiver:
         self._timezone = timezone_named(timezone)
         if max_bytes <= 0:
             raise ConfigurationError(f"max_bytes: expected a whole number above zero, got {max_bytes!r}")
-        if not 0 < timeout < float("inf"):
-            raise ConfigurationError(f"timeout: expected more than zero seconds, got {timeout!r}")
+        if not 0 < timeout <= MOST_SECONDS:
+            raise ConfigurationError(f"timeout: expected more than zero seconds, got {told(timeout)}")
         self._pending = PendingCallbacks()
         self._sinks: tuple[CallbackSink, ...] = (self._pending, *sinks)
         self._max_bytes = max_bytes

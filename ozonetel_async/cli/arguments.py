@@ -4,29 +4,51 @@ from __future__ import annotations
 
 import argparse
 import re
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from ..config import DEFAULT_TIMEZONE, Limits, RateLimit, Timeouts
-from ..errors import ConfigurationError, InputError
-from ..rows.csv_file import CsvRows, read_csv
-from ..rows.rejects import is_same_file
+from ..config import (
+    DEFAULT_TIMEZONE,
+    Cleaning,
+    Country,
+    Limits,
+    NamePolicy,
+    PhoneForm,
+    RateLimit,
+    TextPolicy,
+    Timeouts,
+)
+from ..errors import ConfigurationError
+from ..rows.csv_file import read_csv
+from ..rows.excel import read_excel
+from ..rows.files import FileRows, holds_workbook
+from ..rows.output_files import is_same_file
+from ..rows.rejects import Rejects
+
+if TYPE_CHECKING:
+    from .screen import Screen
 
 __all__ = [
     "Address",
+    "add_changes_argument",
     "add_file_arguments",
     "add_link_arguments",
     "add_network_arguments",
     "add_output_arguments",
+    "add_rejects_arguments",
     "add_service_arguments",
     "address",
+    "check_changes",
     "check_other_files",
+    "cleaning_of",
     "latency",
     "limit_of",
     "open_rows",
     "port",
+    "rate_limit",
+    "rejects_of",
     "row_count",
     "seconds",
 ]
@@ -35,6 +57,8 @@ _Endpoint = Literal["bulk", "schedule", "dial_status"]
 
 _SIMULATED_SECONDS: Final = 2.0
 _MOST_ROWS: Final = 10_000_000
+_MOST_LINES: Final = 1_000
+_CLEANING_OPTIONS: Final = ("country", "form", "names", "text")
 
 
 # -- types of values; they never repeat what was given, which may be a key in the wrong place ----------------------
@@ -54,6 +78,10 @@ def port(text: str) -> int:
 def row_count(text: str) -> int:
     """How many rows a made-up file gets."""
     return _number_in(text, 1, _MOST_ROWS)
+
+
+def _lines(text: str) -> int:
+    return _number_in(text, 0, _MOST_LINES)
 
 
 def seconds(text: str) -> float:
@@ -99,7 +127,8 @@ def _rename(text: str) -> tuple[str, str | None]:
     return header, column or None
 
 
-def _rate_limit(text: str) -> RateLimit:
+def rate_limit(text: str) -> RateLimit:
+    """``"5/60"`` as 5 requests in any 60 seconds."""
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6}(?:\.\d{1,6})?)", text)
     if found is None:
         raise argparse.ArgumentTypeError("expected requests, a slash and seconds, such as 5/60")
@@ -120,11 +149,18 @@ def _proxy(text: str) -> str:
 # -- the input file and the files beside it ------------------------------------------------------------------------
 
 
-def add_file_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the file, its format, and the campaign it is for."""
-    parser.add_argument("file", help="CSV file with a header, UTF-8 unless --encoding says otherwise")
-    parser.add_argument("-c", "--campaign", required=True, help="an outbound campaign")
-    parser.add_argument(
+def add_file_arguments(parser: argparse.ArgumentParser, *, sends: bool = True) -> None:
+    """Declare the file, its format, the campaign it is for, and what is repaired in it.
+
+    Args:
+        parser: of the command.
+        sends: whether rows are sent, for which the campaign must be known.
+    """
+    parser.add_argument("file", help='CSV (also .gz) or Excel file with a header; "-" reads CSV from standard input')
+    told = "an outbound campaign" if sends else "not needed; taken so that an upload can be checked by its own options"
+    parser.add_argument("-c", "--campaign", required=sends, help=told)
+    table = parser.add_argument_group("the file")
+    table.add_argument(
         "--column",
         action="append",
         default=[],
@@ -132,31 +168,138 @@ def add_file_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HEADER=COLUMN",
         help='the service\'s column for a header, such as "Mobile=PhoneNumber"; "Remarks=" leaves one out; repeatable',
     )
-    parser.add_argument("--encoding", default="utf-8-sig", help="the file's encoding, such as cp1252")
-    parser.add_argument("--delimiter", help="one character; found from the header by default")
+    table.add_argument(
+        "--only", action="store_true", help="send the service's columns and those of --column, no others"
+    )
+    table.add_argument(
+        "--skip-lines", type=_lines, default=0, metavar="N", help="lines above the header, such as a title"
+    )
+    table.add_argument("--sheet", metavar="NAME", help="sheet of an Excel file; default: the only one with cells")
+    table.add_argument("--encoding", help="of a CSV file, such as cp1252; default: UTF-8, or what its first bytes tell")
+    table.add_argument("--delimiter", help="of a CSV file, one character; found from the header by default")
+    _add_cleaning_arguments(parser)
 
 
-def open_rows(args: argparse.Namespace) -> CsvRows:
-    """The rows of the file."""
-    try:
-        return read_csv(args.file, dict(args.column), encoding=args.encoding, delimiter=args.delimiter)
-    except (ConfigurationError, InputError) as error:
-        raise type(error)(_as_options(error.message)) from None
+def open_rows(args: argparse.Namespace, screen: Screen | None = None) -> FileRows:
+    """The rows of the file; ``screen`` tells what was taken for what in its header."""
+    columns: dict[str, str | None] = dict(args.column)
+    if args.file != "-" and holds_workbook(args.file):
+        for option in ("encoding", "delimiter"):
+            if getattr(args, option) is not None:
+                raise ConfigurationError(f"--{option}: expected a CSV file beside it, got an Excel file: {args.file}")
+        rows: FileRows = read_excel(args.file, args.sheet, columns, skip_lines=args.skip_lines, only=args.only)
+    elif args.sheet is not None:
+        raise ConfigurationError(f"--sheet: expected an Excel file beside it, got another file: {args.file}")
+    else:
+        rows = read_csv(
+            args.file,
+            columns,
+            encoding=args.encoding or "utf-8-sig",
+            delimiter=args.delimiter,
+            skip_lines=args.skip_lines,
+            only=args.only,
+        )
+    if screen is not None:
+        for note in rows.notes:
+            screen.note(f"{args.file}: {note}")
+    return rows
 
 
-_OPTIONS: Final = (
-    (re.compile(r"""columns=\{(['"])(.*?)\1: None\}"""), r'--column "\2="'),
-    (re.compile(r"""columns=\{(['"])(.*?)\1: '(.*?)'\}"""), r'--column "\2=\3"'),
-    (re.compile(r"columns=\{HEADER: '(.*?)'\}"), r'--column "HEADER=\1"'),
-    (re.compile(r"encoding='([^']+)'"), r"--encoding \1"),
-)
+def _add_cleaning_arguments(parser: argparse.ArgumentParser) -> None:
+    cleaning = parser.add_argument_group(
+        "cleaning", "Nothing is guessed: a cell that may mean two things stays invalid."
+    )
+    cleaning.add_argument(
+        "--clean", action="store_true", help="repair what can be repaired; the next four choose how, and switch it on"
+    )
+    cleaning.add_argument(
+        "--country", choices=get_args(Country), help="check every number against this country's numbering plan"
+    )
+    cleaning.add_argument(
+        "--form",
+        choices=get_args(PhoneForm),
+        help="how numbers of --country are written: as given (the default), +919812345678, 919812345678 or 9812345678",
+    )
+    cleaning.add_argument(
+        "--names",
+        choices=get_args(NamePolicy),
+        help="names: letters A to Z in place of others (latin, the default), punctuation only, left out (drop), or "
+        "as they are (refuse)",
+    )
+    cleaning.add_argument(
+        "--text", choices=get_args(TextPolicy), help="line breaks in further columns: keep (the default) or one_line"
+    )
+    add_changes_argument(cleaning)
 
 
-def _as_options(message: str) -> str:
-    """A message of ``read_csv`` in terms of the command line."""
-    for argument, option in _OPTIONS:
-        message = argument.sub(option, message)
-    return message
+def add_changes_argument(parser: argparse._ActionsContainer) -> None:
+    """Declare ``--changes``."""
+    parser.add_argument("--changes", metavar="FILE", help="CSV for the cells that were cleaned, before and after")
+
+
+def cleaning_of(args: argparse.Namespace) -> Cleaning | None:
+    """What is to be repaired; None changes nothing.
+
+    Raises:
+        ConfigurationError: an option lacks the one it needs.
+    """
+    chosen = {name: getattr(args, name) for name in _CLEANING_OPTIONS if getattr(args, name) is not None}
+    if args.form not in (None, "given") and args.country is None:
+        raise ConfigurationError(f"--form {args.form} needs --country, whose numbers are to be written so")
+    cleaning = Cleaning(**chosen) if args.clean or chosen else None
+    check_changes(args, cleaning)
+    return cleaning
+
+
+def check_changes(args: argparse.Namespace, cleaning: Cleaning | None) -> None:
+    """Check that ``--changes`` is given only where something is changed.
+
+    Raises:
+        ConfigurationError: it is given without.
+    """
+    if args.changes is not None and cleaning is None:
+        raise ConfigurationError("--changes needs --clean: nothing is changed without it")
+
+
+def add_rejects_arguments(parser: argparse._ActionsContainer, *, sends: bool = True) -> None:
+    """Declare the file of rejects.
+
+    Args:
+        parser: of the command.
+        sends: whether rows are sent, which the service may refuse.
+    """
+    parser.add_argument(
+        "--rejects", metavar="FILE", help="CSV for the invalid rows and their reasons, to be mended and sent again"
+    )
+    if sends:
+        parser.add_argument(
+            "--rejects-refused",
+            action="store_true",
+            help="write rows there as well that the service refused or that were not sent",
+        )
+    parser.add_argument(
+        "--rejects-bom", action="store_true", help="begin it with the byte order mark by which Excel knows UTF-8"
+    )
+    parser.add_argument(
+        "--rejects-escape",
+        action="store_true",
+        help="put an apostrophe before cells there that a spreadsheet would compute; taken away when it is sent again",
+    )
+
+
+def rejects_of(args: argparse.Namespace) -> Rejects | None:
+    """Where rejects are to be written, if at all.
+
+    Raises:
+        ConfigurationError: an option lacks ``--rejects``.
+    """
+    given = {name: bool(getattr(args, f"rejects_{name}", False)) for name in ("refused", "bom", "escape")}
+    if args.rejects is not None:
+        return Rejects(args.rejects, **given)
+    for name, value in given.items():
+        if value:
+            raise ConfigurationError(f"--rejects-{name} needs --rejects FILE")
+    return None
 
 
 def check_other_files(option: str, path: str | None, inputs: dict[str, str | None]) -> None:
@@ -198,7 +341,7 @@ def add_service_arguments(parser: argparse.ArgumentParser, endpoint: _Endpoint) 
     service.add_argument("--timezone", default=DEFAULT_TIMEZONE, help="the platform's zone (default: %(default)s)")
     service.add_argument(
         "--limit",
-        type=_rate_limit,
+        type=rate_limit,
         metavar="N/SECONDS",
         help=f"requests in any so many seconds (default: {limit.requests}/{limit.per:g}; "
         f"{limit.requests}/{_SIMULATED_SECONDS:g} with --simulate)",

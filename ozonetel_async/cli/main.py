@@ -18,7 +18,7 @@ from typing import NoReturn
 from msgspec import Struct
 
 from ..errors import ConfigurationError, InputError, InvalidLeadError, JournalError, OzonetelError
-from .commands import demo, dial_status, failed_rows, receive, resume, schedule, simulate, status, upload
+from .commands import check, demo, dial_status, failed_rows, receive, resume, schedule, simulate, status, upload
 from .screen import Exit, OutputError, Screen, StdoutError, streams
 from .signals import cancel_on_signals
 
@@ -45,8 +45,15 @@ class Command(Struct, frozen=True):
 
 COMMANDS = (
     Command(
+        "check",
+        "tell what an upload would do with a file, without sending anything",
+        check.add_arguments,
+        check.run,
+        check.CHECK_KEYS,
+    ),
+    Command(
         "upload",
-        "upload a CSV file of leads into a campaign",
+        "upload a file of leads, CSV or Excel, into a campaign",
         upload.add_arguments,
         upload.run,
         upload.JOB_KEYS,
@@ -75,7 +82,7 @@ COMMANDS = (
     ),
     Command(
         "schedule",
-        "have the leads of a CSV file dialled at set times",
+        "have the leads of a file dialled at set times",
         schedule.add_arguments,
         schedule.run,
         schedule.SCHEDULE_KEYS,
@@ -107,8 +114,8 @@ environment:
   NO_PROXY             hosts to reach without it
 
 exit codes:
-  0    all of it: every row accepted and, if callbacks were waited for, added; every failed row found; the export
-       saved; every check of demo held; receive and simulate ended by Ctrl-C
+  0    all of it: every row accepted (of check: valid) and, if callbacks were waited for, added; every failed row
+       found; the export saved; every check of demo held; receive and simulate ended by Ctrl-C
   1    not all of it: see what is printed; also when the input has no rows, and when the result could not be
        written to stdout or --out
   2    wrong usage or configuration, an unreadable file or journal; nothing was sent
@@ -197,7 +204,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             as_json = "--json" in (sys.argv[1:] if argv is None else argv)
             Screen(out, err, as_json=as_json).fail(error, Exit.USAGE)
             return Exit.USAGE
-        return _perform(args, Screen(out, err, as_json=args.json, quiet=args.quiet))
+        journal = getattr(args, "journal", None)
+        return _perform(args, Screen(out, err, as_json=args.json, quiet=args.quiet, journal=journal))
     except StdoutError:
         return Exit.NOT_ALL
 

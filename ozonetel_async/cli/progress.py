@@ -13,9 +13,12 @@ from typing import Final, TypeAlias
 from ..client.client import QueueFigures
 from ..config import RateLimit
 from ..models import UploadReport
+from ..rows.excel import ExcelRows
+from ..rows.file_kinds import FIRST_BYTES, is_gzip, not_csv
+from ..rows.files import FileRows
 from .screen import Meter, Progress
 
-__all__ = ["OnProgress", "Watcher", "count_rows", "seconds_left"]
+__all__ = ["OnProgress", "Watcher", "count_file_rows", "count_rows", "seconds_left"]
 
 OnProgress: TypeAlias = Callable[[UploadReport], None]
 
@@ -27,8 +30,13 @@ _SAMPLE_BYTES: Final = 8 * 2**20
 _CHUNK: Final = 2**20
 
 
+def count_file_rows(rows: FileRows) -> int | None:
+    """About how many rows an open file has; None when it cannot be told."""
+    return sum(1 for _ in rows.lines()) if isinstance(rows, ExcelRows) else count_rows(rows.path)
+
+
 def count_rows(path: str) -> int | None:
-    """About how many rows a CSV file with a header has; None when it cannot be read twice, such as a pipe.
+    """About how many rows a CSV file with a header has; None for other files, and for what cannot be read twice.
 
     Line ends inside quotes count too: exact figures would cost a second parsing of the file.
     """
@@ -38,6 +46,10 @@ def count_rows(path: str) -> int | None:
             return None
         share = 1.0 if about.st_size <= _COUNTED_BYTES else about.st_size / _SAMPLE_BYTES
         with open(path, "rb") as file:
+            start = file.read(FIRST_BYTES)
+            if is_gzip(start) or not_csv(start) is not None:
+                return None
+            file.seek(0)
             lines = _count_lines(file.read, _COUNTED_BYTES if share == 1.0 else _SAMPLE_BYTES)
     except OSError:
         return None

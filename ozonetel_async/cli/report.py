@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from msgspec import to_builtins
 
 from ..config import RateLimit
 from ..errors import InputError
-from ..models import CellCounts, UploadReport
+from ..models import CellCounts, InvalidRow, UploadReport
+from ..rows.reasons import reason_word
 from .screen import Facts, Screen, duration
 
 __all__ = [
     "REPORT_KEYS",
     "check_input",
     "count_facts",
+    "counted",
+    "reason_line",
     "report_facts",
     "report_values",
     "show_callback_texts",
     "show_failures",
+    "show_invalid",
 ]
 
-# So many invalid rows and failed requests are shown; the others are in --rejects and --json.
+# So many reasons of invalid rows and failed requests are shown; the others are in --rejects and --json.
 _SHOWN: Final = 5
-_REASONS: Final = 10
+_REASONS: Final = 20
 
 REPORT_KEYS: Final[Mapping[str, str]] = {
     "campaign": "its name",
@@ -37,7 +41,8 @@ REPORT_KEYS: Final[Mapping[str, str]] = {
     "rows_in_flight": "0 at the end",
     "batches": "per request: index, first_row, last_row, rows, outcome, transaction_id, error, callback_text (what "
     "the callback said, when the job failed or its counts cannot be believed, or null)",
-    "invalid_sample": "the first invalid rows: row, field, reason",
+    "invalid_sample": "the first invalid rows, and the first of each further reason: row, field, reason, further (its "
+    "other faults)",
     "invalid_reasons": "invalid rows by column and reason",
     "rows_repairable": "invalid rows that cleaning would save",
     "cleaned": "cells that were cleaned, by column and kind",
@@ -81,8 +86,8 @@ def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
         ("time", duration(report.elapsed) if report.elapsed >= 60 else f"{report.elapsed:.1f} s"),
     ]
     if report.rows_repairable:
-        facts.append(("repairable", f"{report.rows_repairable:,} of the invalid rows, by cleaning"))
-    facts += [("cleaned", text) for text in _counted(report.cleaned)]
+        facts.append(("repairable", f"{report.rows_repairable:,} of the invalid rows would be sent with --clean"))
+    facts += [("cleaned", text) for text in counted(report.cleaned)]
     if report.batches_settled or report.batches_overdue:
         facts += [
             ("callbacks", f"{report.batches_settled:,} came, {report.batches_overdue:,} did not yet"),
@@ -95,7 +100,7 @@ def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
     return facts
 
 
-def _counted(counts: CellCounts) -> list[str]:
+def counted(counts: CellCounts) -> list[str]:
     """Counts by column and word as texts, the most frequent first."""
     found = [(count, column, word) for column, words in counts.items() for word, count in words.items()]
     return [f"{count:,} x {column}: {word}" for count, column, word in sorted(found, reverse=True)]
@@ -122,15 +127,55 @@ def show_callback_texts(screen: Screen, texts: Sequence[tuple[int, int, str]]) -
         screen.say(f"{len(texts) - _SHOWN:,} more callbacks like these; --json lists all of them")
 
 
-def show_failures(screen: Screen, report: UploadReport, rejects: str | None) -> None:
-    """Show the first invalid rows and failed requests, what was not sent, and what callbacks said of failed jobs."""
-    for text in _counted(report.invalid_reasons)[:_REASONS]:
-        screen.say(f"invalid: {text}")
-    for invalid in report.invalid_sample[:_SHOWN]:
-        screen.say(f"row {invalid.row}: {invalid.field}: {invalid.reason}")
-    if report.rows_invalid > _SHOWN:
+def reason_line(count: int, first: InvalidRow, word: str, line: int | None, cell: str | None = None) -> str:
+    """One reason of invalid rows as text.
+
+    Args:
+        count: rows with it.
+        first: the first of them.
+        word: what they share.
+        line: where the first begins in its file.
+        cell: of the first, masked.
+    """
+    in_full = first.reason.startswith(word)
+    example = cell or (None if in_full else first.reason)
+    where = f"first in row {first.row:,}{'' if line is None else f' (line {line:,})'}"
+    what = first.reason if in_full else word
+    return f"{count:,} x {first.field}: {what}; {where}{'' if example is None else f': {example}'}"
+
+
+def show_invalid(
+    screen: Screen, report: UploadReport, line_of: Callable[[int], int | None], rejects: str | None
+) -> None:
+    """Show the reasons of invalid rows, the most frequent first, each with an example.
+
+    Args:
+        screen: where to.
+        report: of the upload.
+        line_of: the line at which a row begins; asked for in the order of the rows.
+        rejects: the file with all of them.
+    """
+    first: dict[tuple[str, str], tuple[InvalidRow, int | None]] = {}
+    for invalid in sorted(report.invalid_sample, key=lambda sampled: sampled.row):
+        key = (invalid.field, reason_word(invalid.reason))
+        if key not in first:
+            first[key] = (invalid, line_of(invalid.row))
+    reasons = [(n, column, word) for column, words in report.invalid_reasons.items() for word, n in words.items()]
+    for count, column, word in sorted(reasons, reverse=True)[:_REASONS]:
+        if (column, word) in first:
+            found, line = first[column, word]
+            screen.say(f"invalid: {reason_line(count, found, word, line)}")
+        else:  # counted with others of their kind
+            screen.say(f"invalid: {count:,} x {column}: {word}")
+    if len(reasons) > _REASONS:
+        screen.say(f"invalid: {len(reasons) - _REASONS:,} further reasons; --json lists all of them")
+    if report.rows_invalid:
         where = f"all of them are in {rejects}" if rejects else "--rejects FILE writes all of them"
-        screen.say(f"{report.rows_invalid - _SHOWN:,} more invalid rows; {where}")
+        screen.say(f"{report.rows_invalid:,} rows were invalid and not sent; {where}")
+
+
+def show_failures(screen: Screen, report: UploadReport) -> None:
+    """Show the first failed requests, what was not sent, and what callbacks said of failed jobs."""
     failed = [batch for batch in report.batches if batch.outcome in ("refused", "unknown")]
     for batch in failed[:_SHOWN]:
         screen.say(f"rows {batch.first_row} to {batch.last_row}: {batch.outcome}: {batch.error}")

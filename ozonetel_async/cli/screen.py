@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from time import monotonic
@@ -15,6 +13,8 @@ from typing import BinaryIO, Final, Protocol, TextIO
 from msgspec import Struct, json
 
 from ..errors import ConfigurationError
+from ..rows.output_files import private_beside
+from .wording import as_options
 
 __all__ = [
     "Exit",
@@ -121,9 +121,13 @@ class Screen:
         out, err: where results, and progress with warnings and errors, go.
         as_json: the result is one JSON object and nothing else is written to ``out``.
         quiet: no progress.
+        journal: the path of the journal that messages speak of.
     """
 
-    def __init__(self, out: TextIO, err: TextIO, *, as_json: bool = False, quiet: bool = False) -> None:
+    def __init__(
+        self, out: TextIO, err: TextIO, *, as_json: bool = False, quiet: bool = False, journal: str | None = None
+    ) -> None:
+        self._journal = journal
         self._out = out
         self._err = err
         self._as_json = as_json
@@ -133,12 +137,17 @@ class Screen:
     def say(self, text: str = "") -> None:
         """Write one line of the result for people."""
         if not self._as_json:
-            self._print(text)
+            self._print(self.worded(text))
+
+    def worded(self, text: str) -> str:
+        """A message of the library in the words of the command line."""
+        return as_options(text, self._journal)
 
     def facts(self, title: str, facts: Facts) -> None:
         """Write a table of labels and values for people."""
         if self._as_json:
             return
+        facts = [(label, self.worded(value)) for label, value in facts]
         if not _rich_wanted(self._out):
             width = max((len(label) for label, _ in facts), default=0)
             self._print("\n".join([title, *(f"  {label:<{width}}  {value}".rstrip() for label, value in facts)]))
@@ -162,16 +171,16 @@ class Screen:
     def note(self, text: str) -> None:
         """Write one line beside the result, for people who watch."""
         if not self._quiet:
-            self._tell(text)
+            self._tell(self.worded(text))
 
     def warn(self, text: str) -> None:
         """Write one line about what went wrong."""
-        self._tell(f"ozonetel: {text}")
+        self._tell(f"ozonetel: {self.worded(text)}")
 
     def fail(self, error: Exception, exit_code: int) -> None:
         """Write the error that ended the command."""
         self.warn(f"error: {error}")
-        self.result({"error": type(error).__name__, "message": str(error), "exit_code": exit_code})
+        self.result({"error": type(error).__name__, "message": self.worded(str(error)), "exit_code": exit_code})
 
     def interrupted(self) -> None:
         """Write that the command was ended before it had a result."""
@@ -198,7 +207,8 @@ class Screen:
             if os.path.exists(path) and not os.path.isfile(path):
                 stream: BinaryIO = open(path, "wb")  # noqa: SIM115 - closed below, and sooner once written
             else:
-                stream, part = _beside(target)
+                number, part = private_beside(target)
+                stream = os.fdopen(number, "wb")
         except OSError as error:
             raise ConfigurationError(f"cannot write {path}: {error.strerror or error}") from None
         file = ResultFile(path, stream, lambda: _into(path, stream, part, target))
@@ -273,23 +283,6 @@ class ResultFile:
         with self._keeping():
             yield self._stream
         self.written = True
-
-
-def _beside(target: str) -> tuple[BinaryIO, str]:
-    """A new file in the folder of ``target``, to take its place: no link is followed, and its mode is kept.
-
-    A file that is not there yet will be its owner's alone, since results hold phone numbers.
-    """
-    mode = stat.S_IMODE(os.stat(target).st_mode) if os.path.exists(target) else 0o600
-    folder, name = os.path.split(target)
-    number, part = tempfile.mkstemp(prefix=f"{name}.", suffix=".part", dir=folder)
-    try:
-        os.chmod(number if os.chmod in os.supports_fd else part, mode)
-    except OSError:
-        os.close(number)
-        os.unlink(part)
-        raise
-    return os.fdopen(number, "wb"), part
 
 
 @contextlib.contextmanager

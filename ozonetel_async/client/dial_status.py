@@ -10,6 +10,7 @@ from typing import Protocol
 from ..callbacks.results import ExportResult, JobResult
 from ..callbacks.url_tokens import add_token, new_token
 from ..callbacks.waiting import PendingCallback
+from ..config import MOST_SECONDS, told
 from ..errors import CallbackTimeoutError, ConfigurationError, OutcomeUnknownError
 from ..models import ExportReceipt
 
@@ -52,8 +53,8 @@ async def dial_status(
         OutcomeUnknownError: the answer was lost, and no callback came in time either.
         OzonetelError: whatever ``send`` raises.
     """
-    if not (isinstance(timeout, int | float) and 0 < timeout < float("inf")):
-        raise ConfigurationError(f"timeout: expected more than zero seconds, got {timeout!r}")
+    if not (isinstance(timeout, int | float) and 0 < timeout <= MOST_SECONDS):
+        raise ConfigurationError(f"timeout: expected more than zero seconds, got {told(timeout)}")
     token = new_token()
     url = add_token(callback_url, token)
     failure: CallbackTimeoutError | OutcomeUnknownError

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from inspect import iscoroutinefunction
 from typing import Final, Literal, TypeAlias
 
-from ..errors import InputError, OzonetelError
+from ..errors import ConfigurationError, InputError, OzonetelError
 from ..models import InvalidRow, Row, ScheduleOutcome, ScheduleReport, ScheduleResult
 from ..protocol.messages import Meaning
 from ..protocol.replies import classify_row
@@ -42,6 +43,8 @@ async def schedule_rows(
     What it raises is raised after what is on its way has been finished.
     """
     check_queue_options(queue_priority, None)
+    if iscoroutinefunction(on_result):
+        raise ConfigurationError("on_result: expected a plain function, got a coroutine function, never awaited")
     return await _Schedule(dispatcher, endpoint, campaign, params, on_result, queue_priority).run(rows, make_chunker)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -75,14 +75,14 @@ def read_sent(db: sqlite3.Connection, path: Path, index: int) -> SentRows:
     values = db.execute(
         "SELECT last_row, read, invalid, body FROM batches JOIN bodies USING (id) WHERE id = ?", (index,)
     ).fetchone()
-    last_row, read, invalid, body = values
-    try:
+    numbers: list[int] = []
+    decoded = _Body((), [])
+    with suppress(msgspec.MsgspecError, TypeError):
+        last_row, read, invalid, body = values
         left_out = set(msgspec.json.decode(invalid, type=list[int]))
+        # A batch accounts for all rows since the one before it; the invalid ones among them were not sent.
+        numbers = [number for number in range(last_row - read + 1, last_row + 1) if number not in left_out]
         decoded = msgspec.json.decode(body, type=_Body)
-    except (msgspec.MsgspecError, TypeError):
-        left_out, decoded = set(), _Body((), [])
-    # A batch accounts for all rows since the one before it; the invalid ones among them were not sent.
-    numbers = [number for number in range(last_row - read + 1, last_row + 1) if number not in left_out]
     width = len(decoded.map)
     if (
         "PhoneNumber" not in decoded.map

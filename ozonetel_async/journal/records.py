@@ -285,7 +285,13 @@ def read_batches(db: sqlite3.Connection) -> list[JournaledBatch]:
         "SELECT id, first_row, last_row, rows, read, digest, state, transaction_id, error, failed_file, settlement"
         " FROM batches ORDER BY id"
     )
-    return [JournaledBatch(*row[:-1], load(row[-1])) for row in rows]  # type: ignore[call-arg]
+    return [_as_batch((*row[:-1], load(row[-1]))) for row in rows]
+
+
+def _as_batch(values: tuple[object, ...]) -> JournaledBatch:
+    # Converted, since SQLite keeps a text that somebody has put into a column of numbers.
+    fields = dict(zip(JournaledBatch.__struct_fields__, values, strict=True))
+    return msgspec.convert(fields, JournaledBatch, builtin_types=(bytes,))
 
 
 def insert(db: sqlite3.Connection, path: Path, batch: Batch, invalid: list[int]) -> None:
@@ -354,7 +360,10 @@ def end(db: sqlite3.Connection, index: int, state: Literal["refused", "unknown"]
 
 def _happened(db: sqlite3.Connection, index: int, event: SettlementEvent) -> None:
     """Let ``event`` act on a batch's settlement; a callback makes a batch that was not accepted an accepted one."""
-    stored, state = db.execute("SELECT settlement, state FROM batches WHERE id = ?", (index,)).fetchone()
+    found = db.execute("SELECT settlement, state FROM batches WHERE id = ?", (index,)).fetchone()
+    if found is None:
+        raise sqlite3.DatabaseError("the batch is gone")
+    stored, state = found
     earlier = load(stored)
     settlement = settle(earlier, event)
     if state == "refused" and settlement.result is not None and not settlement.result.succeeded:

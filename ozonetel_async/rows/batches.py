@@ -27,6 +27,7 @@ from .checks import DateLimits, shape, unreadable
 from .columns import Layout, columns_problem
 from .layout import (
     NOT_A_ROW,
+    BadRow,
     Change,
     Changes,
     ColumnFit,
@@ -273,25 +274,28 @@ class Chunker:
         """Find the first row that tells the columns; the verdicts on those before it."""
         useless: Problems = {}
         for offset, row in enumerate(block):
-            if isinstance(row, Lead):
-                self._frame = self._make_frame(self._rules)
-                return useless
-            if isinstance(row, Mapping):
-                try:
-                    check_options(names := list(row), 1, self._rules.layout, self._rules.dialect)
-                except ConfigurationError as error:
-                    useless[offset] = Problem("row", error.message)
-                    continue
-                except Exception as error:
-                    useless[offset] = Problem("row", unreadable(error))
-                    continue
+            try:
+                if isinstance(row, Lead):
+                    self._frame = self._make_frame(self._rules)
+                    return useless
+                names = _names(row)
+                if names is not None:
+                    check_options(names, 1, self._rules.layout, self._rules.dialect)
+            except BadRow as bad:
+                useless[offset] = Problem(bad.field, bad.reason)
+            except ConfigurationError as error:
+                useless[offset] = Problem("row", error.message)
+            except Exception as error:
+                # Also of a row that refuses to tell its class.
+                useless[offset] = Problem("row", unreadable(error))
+            else:
+                if names is None:
+                    raise ConfigurationError(
+                        "rows that are sequences need columns=(...): the service's column names in the order of the "
+                        "cells"
+                    )
                 self._fix_columns(tuple(names), positional=False)
                 return useless
-            if is_sequence(row):
-                raise ConfigurationError(
-                    "rows that are sequences need columns=(...): the service's column names in the order of the cells"
-                )
-            useless[offset] = Problem("row", NOT_A_ROW.format(shape(row)))
         return useless
 
     def _report(self, first: int, block: list[Row], problems: Problems) -> None:
@@ -323,6 +327,15 @@ class Chunker:
         self._waiting = 0
         self._settled_to = last
         self._next_index += 1
+
+
+def _names(row: object) -> list[str] | None:
+    """The columns that a row names; None for a sequence, whose cells have no names."""
+    if isinstance(row, Mapping):
+        return list(row)
+    if is_sequence(row):
+        return None
+    raise BadRow("row", NOT_A_ROW.format(shape(row)))
 
 
 _Checked: TypeAlias = tuple[Columns, Sequence[int], Problems, Changes]

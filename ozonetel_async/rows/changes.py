@@ -8,7 +8,7 @@ from os import PathLike
 from .csv_file import CsvRows
 from .excel import ExcelRows
 from .layout import Change
-from .rejects import open_output
+from .output_files import OutputFile
 
 __all__ = ["ChangesFile", "LineNumbers"]
 
@@ -42,7 +42,7 @@ class ChangesFile:
     """Writes row number, line in the file, column, kind of repair, and the cell before and after it.
 
     Args:
-        path: the file; one that is there is written anew.
+        path: the file; one that is there is replaced.
         leads: the input, whose own file must not be overwritten.
 
     Raises:
@@ -50,8 +50,8 @@ class ChangesFile:
     """
 
     def __init__(self, path: str | PathLike[str], leads: object) -> None:
-        self._file = open_output("changes", path, leads)
-        self._writer = csv.writer(self._file)
+        self._file = OutputFile("changes", path, leads)
+        self._writer = csv.writer(self._file.text)
         self._writer.writerow(("row", "line", "column", "kind", "before", "after"))
         self._lines = LineNumbers(leads)
 

@@ -31,7 +31,7 @@ from .layout import UnfitRow
 if TYPE_CHECKING:
     import _csv
 
-__all__ = ["CsvRows", "read_csv", "reopen"]
+__all__ = ["CsvRows", "read_csv"]
 
 _log = logging.getLogger("ozonetel_async")
 
@@ -96,18 +96,6 @@ def read_csv(
     return CsvRows(path, columns, encoding=encoding, delimiter=delimiter, skip_lines=skip_lines, only=only)
 
 
-def reopen(source: Mapping[str, str]) -> CsvRows:
-    """Open the file of an earlier ``read_csv`` in the same way, from its ``CsvRows.source``."""
-    return CsvRows(
-        source["path"],
-        json.decode(source["columns"], type=dict[str, str | None]),
-        encoding=source["encoding"],
-        delimiter=source["delimiter"],
-        skip_lines=int(source.get("skip_lines", "0")),
-        only=source.get("only") == "true",
-    )
-
-
 class CsvRows(Iterable[list[str]]):
     """The rows of a CSV file, as often as they are iterated; see ``read_csv``.
 
@@ -115,6 +103,7 @@ class CsvRows(Iterable[list[str]]):
         path: the file; of standard input, its copy.
         columns: the service columns, in the order of the cells of each row.
         header: the file's own columns, those left out too.
+        left_out: those of ``header`` that are not sent.
         notes: what was taken for what on the ground of names and cells, for the user to see.
         source: what ``reopen`` needs to read the same rows again; a journal keeps it.
     """
@@ -122,6 +111,7 @@ class CsvRows(Iterable[list[str]]):
     path: str
     columns: tuple[str, ...]
     header: tuple[str, ...]
+    left_out: tuple[str, ...]
     notes: tuple[str, ...]
     source: dict[str, str]
 
@@ -157,6 +147,7 @@ class CsvRows(Iterable[list[str]]):
             raise type(error)(f"{self._name}: {error.message}{self._title_hint(columns or {})}") from None
         self.columns, self.notes = header.columns, header.notes
         self.header = tuple([name.strip() for name in self._header])
+        self.left_out = tuple([name for i, name in enumerate(self.header) if name and i not in header.kept])
         for note in self.notes:
             _log.info("%s: %s", self._name, note)
         self._kept = None if len(header.kept) == len(self._header) else header.kept

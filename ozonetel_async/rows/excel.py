@@ -8,6 +8,8 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, time
 from typing import Any, Final
 
+from msgspec import json
+
 from ..errors import ConfigurationError, InputError
 from ..models import Row
 from .headers import SAMPLE_ROWS, header_score, read_header
@@ -60,14 +62,18 @@ class ExcelRows(Iterable[Row]):
         sheet: the name of the sheet.
         columns: the service columns, in the order of the cells of each row.
         header: the sheet's own columns, those left out too.
+        left_out: those of ``header`` that are not sent.
         notes: what was taken for what on the ground of names and cells, for the user to see.
+        source: what ``reopen`` needs to read the same rows again; a journal keeps it.
     """
 
     path: str
     sheet: str
     columns: tuple[str, ...]
     header: tuple[str, ...]
+    left_out: tuple[str, ...]
     notes: tuple[str, ...]
+    source: dict[str, str]
 
     def __init__(
         self,
@@ -97,8 +103,16 @@ class ExcelRows(Iterable[Row]):
             raise type(error)(f"{self._where}: {error.message}{hint}") from None
         self.columns, self.notes = header.columns, header.notes
         self._kept, self._nameless = header.kept, header.nameless
+        self.left_out = tuple([name for i, name in enumerate(self.header) if name and i not in header.kept])
         for note in self.notes:
             _log.info("%s: %s", self._where, note)
+        self.source = {
+            "path": os.path.abspath(self.path),
+            "sheet": self.sheet,
+            "columns": json.encode(dict(columns or {})).decode(),
+            **({"skip_lines": str(skip_lines)} if skip_lines else {}),
+            **({"only": "true"} if only else {}),
+        }
 
     @property
     def _where(self) -> str:

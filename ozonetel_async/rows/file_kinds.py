@@ -5,11 +5,12 @@ from __future__ import annotations
 import codecs
 from typing import Final
 
-__all__ = ["FIRST_BYTES", "encoding_of", "is_gzip", "not_csv"]
+__all__ = ["FIRST_BYTES", "encoding_of", "is_gzip", "is_workbook", "not_csv"]
 
 FIRST_BYTES: Final = 512
 
 _EXCEL = "pass it to read_excel"
+_WORKBOOKS: Final = (".xlsx", ".xlsm", ".xlsb", ".ods")
 _EXPORT = "save its table as CSV, or as an Excel file for read_excel"
 _UNPACK = "unpack it first, and pass the file in it"
 _KINDS: Final = (
@@ -35,6 +36,18 @@ _MARKUP: Final = (b"<!doctype", b"<html", b"<?xml", b"<table", b"<head", b"<meta
 def is_gzip(start: bytes) -> bool:
     """Whether a file that begins so is compressed with gzip."""
     return start.startswith(b"\x1f\x8b")
+
+
+def is_workbook(start: bytes, name: str) -> bool:
+    """Whether a file that begins so is for ``read_excel``.
+
+    Args:
+        start: its first bytes.
+        name: its name, whose suffix tells workbooks from other zip archives.
+    """
+    if start.startswith(b"PK\x03\x04") and name.lower().endswith(_WORKBOOKS):
+        return True
+    return (not_csv(start) or "").endswith(_EXCEL)
 
 
 def encoding_of(start: bytes) -> str | None:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
-import stat
-import tempfile
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Final, TextIO
 
 from msgspec import Struct, json
 
-from ..errors import ConfigurationError
 from ..models import InvalidRow, Lead, Row
 from .batches import Batch
 from .columns import PHONE, lead_columns
 from .csv_file import CsvRows
 from .excel import ExcelRows
 from .headers import ESCAPED, REJECTED, own_columns
+from .output_files import OutputFile
 
-__all__ = ["OriginalRows", "Rejects", "RejectsFile", "RejectsWriter", "is_same_file", "open_output", "open_private"]
+__all__ = ["OriginalRows", "Rejects", "RejectsFile", "RejectsWriter"]
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _LEAD_COLUMNS: Final = lead_columns("bulk")
@@ -33,7 +29,7 @@ class Rejects(Struct, frozen=True):
 
     The file has the input's own columns in their order, then the row's number among the rows handed in, its line in the
     file, the columns that are wrong, and why. ``read_csv`` leaves those four out, so that a mended file can be sent as
-    it is. It can be read by its owner only, and is there once the upload has ended.
+    it is. A new one can be read by its owner only; it is there once the upload has ended.
 
     Args:
         path: the file; one that is there is replaced.
@@ -98,7 +94,7 @@ class RejectsFile:
 
     def __init__(self, rejects: Rejects | str | PathLike[str], leads: object, columns: Sequence[str] | None) -> None:
         self._options = rejects if isinstance(rejects, Rejects) else Rejects(rejects)
-        self._file = _OutputFile("rejects", self._options.path, leads, bom=self._options.bom)
+        self._file = OutputFile("rejects", self._options.path, leads, bom=self._options.bom)
         self._source = leads if isinstance(leads, CsvRows | ExcelRows) else None
         names = self._source.header if self._source is not None else columns or ()
         self._places = own_columns(names)
@@ -248,112 +244,9 @@ def _rows_of(source: CsvRows | ExcelRows) -> Generator[tuple[int, Sequence[objec
     yield from source.cells()
 
 
-class _OutputFile:
-    """A file that takes its place when it is closed, and can be read by its owner only.
-
-    It is written under a name of its own beside it, so that no link is followed and an old file stays until then.
-    """
-
-    def __init__(self, option: str, path: str | PathLike[str], leads: object, *, bom: bool = False) -> None:
-        _check_output(option, path, leads)
-        self._path = os.fspath(path)
-        self._encoding = "utf-8-sig" if bom else "utf-8"
-        self._part: str | None = None
-        try:
-            self.text = self._opened()
-        except OSError as error:
-            raise ConfigurationError(f"{option}: cannot write {self._path}: {error.strerror}") from None
-
-    def _opened(self) -> TextIO:
-        if _is_special(self._path):
-            opened: int | str = self._path
-        else:
-            folder, name = os.path.split(os.path.abspath(self._path))
-            opened, self._part = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
-        # backslashreplace: half a surrogate pair is a common reason for being in here, and UTF-8 cannot hold it.
-        return open(opened, "w+" if self._part else "w", encoding=self._encoding, errors="backslashreplace", newline="")
-
-    def rewritten(self) -> Iterator[list[str]]:
-        """Begin the file anew; the rows that it has had, below their header."""
-        if self._part is None:
-            return iter(())
-        self.text.flush()
-        with open(self._part, encoding=self._encoding, newline="") as old:
-            rows = list(csv.reader(old))
-        self.text.seek(0)
-        self.text.truncate()
-        return iter(rows[1:])
-
-    def close(self) -> None:
-        """Write out what is buffered and put the file in its place; raises ``OSError``."""
-        try:
-            self.text.close()
-            if self._part is not None:
-                os.replace(self._part, self._path)
-                self._part = None
-        finally:
-            self.discard()
-
-    def discard(self) -> None:
-        """Leave what stood in its place as it was."""
-        # What could not be written would be tried once more, and is known to be missing.
-        with suppress(OSError):
-            self.text.close()
-        if self._part is not None:
-            with suppress(OSError):
-                os.unlink(self._part)
-            self._part = None
-
-
-def open_private(path: str, flags: int) -> int:
-    """An opener for files that hold phone numbers: a new one is its owner's alone, one that is there keeps its mode."""
-    return os.open(path, flags, 0o600)
-
-
-def open_output(option: str, path: str | PathLike[str], leads: object) -> TextIO:
-    """Open a CSV to be written, as the option of this name asks; a file that is there is written anew.
-
-    Raises:
-        ConfigurationError: the file cannot be written, or is the input.
-    """
-    _check_output(option, path, leads)
-    try:
-        return open(path, "w", encoding="utf-8", errors="backslashreplace", newline="", opener=open_private)
-    except OSError as error:
-        raise ConfigurationError(f"{option}: cannot write {os.fspath(path)}: {error.strerror}") from None
-
-
-def _check_output(option: str, path: object, leads: object) -> None:
-    # open() would take a number, True too, for an open file of the process, and close it in the end.
-    if not isinstance(path, str | PathLike):
-        raise ConfigurationError(f"{option} must be the path of a file, got {type(path).__name__}")
-    source = getattr(leads, "path", None)
-    if isinstance(source, str | PathLike) and is_same_file(source, path):
-        raise ConfigurationError(f"{option}: this is the input itself; name another file")
-
-
-def _is_special(path: str) -> bool:
-    """Whether there is something that is no regular file, such as a device or a pipe."""
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):
-        return False
-    return not stat.S_ISREG(mode)
-
-
-def is_same_file(source: str | PathLike[str], path: str | PathLike[str]) -> bool:
-    """Whether two names are one file's, or would be if it were there."""
-    try:
-        return os.path.samefile(source, path)  # whatever it is called
-    except (OSError, ValueError):  # one of them is not there
-        return os.path.realpath(source) == os.path.realpath(path)
-
-
 def _text(cell: object) -> object:
-    if cell is None or isinstance(cell, str):
-        return cell
     try:
-        return str(cell)
+        return cell if cell is None or isinstance(cell, str) else str(cell)
     except Exception:
-        # An integer of thousands of digits, or an object that has no text.
+        # An integer of thousands of digits, or an object that has no text, or does not even tell its class.
         return type(cell).__name__

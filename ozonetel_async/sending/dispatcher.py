@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from math import inf
 from typing import Final, NamedTuple
 
 from ..callbacks.url_tokens import url_token
-from ..config import ClientConfig
+from ..config import ClientConfig, told
 from ..errors import (
     AuthenticationError,
     AuthModeError,
@@ -377,8 +379,9 @@ def check_queue_options(priority: object, max_wait: object) -> None:
     if not isinstance(priority, int):
         raise ConfigurationError(f"queue_priority: expected a whole number, got {type(priority).__name__}")
     number = isinstance(max_wait, int | float) and not isinstance(max_wait, bool)
-    if max_wait is not None and not (number and max_wait >= 0):  # type: ignore[operator]
-        raise ConfigurationError(f"max_wait: expected zero or more seconds, or None, got {max_wait!r}")
+    # An integer may be too large for any clock; infinity is not.
+    if max_wait is not None and not (number and (0 <= max_wait <= sys.float_info.max or max_wait == inf)):  # type: ignore[operator]
+        raise ConfigurationError(f"max_wait: expected zero or more seconds, or None, got {told(max_wait)}")
 
 
 def _at_most(seconds: float | None, most: float) -> float | None:

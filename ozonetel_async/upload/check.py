@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
+from os import PathLike
 from typing import Final
 
 from msgspec import Struct
@@ -14,12 +16,14 @@ from ..errors import OzonetelError
 from ..models import CellCounts, InvalidRow, Lead, Row
 from ..protocol.endpoints import endpoint_table
 from ..rows.batches import Chunker
-from ..rows.changes import LineNumbers
+from ..rows.changes import ChangesFile, LineNumbers
 from ..rows.checks import UNSENDABLE
 from ..rows.cleaning.suspicions import PhoneSuspicions
 from ..rows.columns import Layout, lead_columns
 from ..rows.intake import Rows, RowSource, prepared
+from ..rows.layout import Change
 from ..rows.reasons import count_reason
+from ..rows.rejects import Rejects, RejectsFile
 
 __all__ = ["COMPARED_NUMBERS", "CheckReport", "InvalidRows", "check_leads"]
 
@@ -112,6 +116,8 @@ async def check_leads(
     *,
     columns: Sequence[str] | None = None,
     clean: Cleaning | bool | None = None,
+    rejects: str | PathLike[str] | Rejects | None = None,
+    changes: str | PathLike[str] | None = None,
     schedule: bool = False,
     timezone: str = DEFAULT_TIMEZONE,
     dialect: Dialect | None = None,
@@ -125,6 +131,8 @@ async def check_leads(
         leads: as for ``upload``.
         columns: as for ``upload``.
         clean: what would be repaired; True is ``Cleaning()``.
+        rejects: as for ``upload``: a CSV that receives every invalid row.
+        changes: as for ``upload``: a CSV that receives every cell that would be repaired.
         schedule: whether the leads are meant for ``schedule_leads``.
         timezone: IANA name of the zone in which the service reads dates.
         dialect: as for the client.
@@ -132,34 +140,35 @@ async def check_leads(
 
     Raises:
         ConfigurationError: an argument is wrong.
+        OSError: ``rejects`` or ``changes`` cannot be written to its end.
         Exception: whatever ``leads`` itself raises, other than errors of this library.
     """
     layout: Layout = "schedule" if schedule else "bulk"
     dialect, zone = dialect or Dialect(), timezone_named(timezone)
     leads = prepared(leads, columns)
     names = columns if columns is not None else getattr(leads, "columns", None)
-    examined = _Examined(leads, names, layout)
-    chunker = Chunker(
-        columns=names,
-        row_limit=endpoint_table(dialect)[layout].rows,
-        dialect=dialect,
-        timezone=zone,
-        now=datetime.now(zone),
-        layout=layout,
-        clean=chosen_cleaning(clean, None),
-        on_invalid=examined.note_invalid,
-        on_numbers=examined.note_numbers,
-    )
-    source = RowSource(leads, named=names is None)
-    try:
-        while rows := await source.take(chunker.stride):
-            examined.note_batches(len(chunker.feed(rows)), chunker)
-    finally:
-        await source.close()
-        examined.close()
-    examined.note_batches(len(chunker.flush()), chunker)
-    if source.failure is not None and not isinstance(source.failure, OzonetelError):
-        raise source.failure
+    with ExitStack() as files:
+        examined = _Examined(leads, names, layout)
+        files.callback(examined.close)
+        if changes is not None:
+            examined.changes = ChangesFile(changes, leads)
+            files.callback(examined.changes.close)
+        if rejects is not None:
+            examined.rejects = RejectsFile(rejects, leads, columns)
+            files.callback(examined.rejects.close, 0, None)
+        chunker = Chunker(
+            columns=names,
+            row_limit=endpoint_table(dialect)[layout].rows,
+            dialect=dialect,
+            timezone=zone,
+            now=datetime.now(zone),
+            layout=layout,
+            clean=chosen_cleaning(clean, None),
+            on_invalid=examined.note_invalid,
+            on_change=None if changes is None else examined.note_change,
+            on_numbers=examined.note_numbers,
+        )
+        failure = await _feed(chunker, RowSource(leads, named=names is None), examined)
     limit = (limits or Limits()).schedule if schedule else (limits or Limits()).bulk
     reasons = examined.reasons()
     invalid = sum([counted.rows for counted in reasons])
@@ -176,8 +185,21 @@ async def check_leads(
         requests=examined.requests,
         seconds=max(0, examined.requests - 1) // limit.requests * limit.per,
         warnings=tuple(examined.suspicions.warnings()),
-        stopped_by=None if source.failure is None else f"{type(source.failure).__name__}: {source.failure.message}",
+        stopped_by=None if failure is None else f"{type(failure).__name__}: {failure.message}",
     )
+
+
+async def _feed(chunker: Chunker, source: RowSource, examined: _Examined) -> OzonetelError | None:
+    """Feed all rows; what broke the input off, when it is an error of this library."""
+    try:
+        while rows := await source.take(chunker.stride):
+            examined.note_batches(len(chunker.feed(rows)), chunker)
+    finally:
+        await source.close()
+    examined.note_batches(len(chunker.flush()), chunker)
+    if source.failure is not None and not isinstance(source.failure, OzonetelError):
+        raise source.failure
+    return source.failure
 
 
 class _Examined:
@@ -195,6 +217,8 @@ class _Examined:
         self.numbers_compared = 0
         self.requests = 0
         self.columns: dict[str, None] = {}
+        self.changes: ChangesFile | None = None
+        self.rejects: RejectsFile | None = None
         self._names = names or ()
         self._fields = {column: field for field, column in lead_columns(layout).items()}
         self._counts: CellCounts = {}
@@ -213,6 +237,13 @@ class _Examined:
                 cell=_masked(row, invalid.field, self._names, self._fields),
                 details=invalid.reason,
             )
+
+        if self.rejects is not None:
+            self.rejects.add(invalid, row)
+
+    def note_change(self, row: int, change: Change) -> None:
+        if self.changes is not None:
+            self.changes.add(row, change)
 
     def note_numbers(self, numbers: Sequence[str]) -> None:
         self.suspicions.add(numbers)

@@ -7,15 +7,14 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from inspect import iscoroutinefunction
-from math import inf
+from inspect import iscoroutine, iscoroutinefunction
 from os import PathLike
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from msgspec import Struct
 
 from ..callbacks.url_tokens import check_base
-from ..config import RetryPolicy
+from ..config import MOST_SECONDS, RetryPolicy, told
 from ..errors import (
     AuthenticationError,
     CertificateError,
@@ -34,8 +33,9 @@ from ..protocol.requests import Params
 from ..rows.batches import Batch, ChunkerMaker
 from ..rows.intake import Rows, RowSource
 from ..rows.layout import Change
+from ..rows.output_files import is_same_file
 from ..rows.reasons import count_reason
-from ..rows.rejects import Rejects, RejectsFile, is_same_file
+from ..rows.rejects import Rejects, RejectsFile
 from ..sending.dispatcher import STOPS_THE_UPLOAD, ApiRequest, Dispatcher, check_queue_options
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(
                 "callback_timeout needs journal and callback_url: callbacks settle journaled batches"
             )
-        if not 0 <= patience < inf:
-            raise ConfigurationError(f"callback_timeout: expected zero or more seconds, got {patience!r}")
+        if not 0 <= patience <= MOST_SECONDS:
+            raise ConfigurationError(f"callback_timeout: expected zero or more seconds, got {told(patience)}")
 
 
 class Upload:
@@ -459,9 +459,10 @@ class Upload:
     def _note_invalid(self, invalid: InvalidRow, row: Row) -> None:
         if self._journal is not None:
             self._journal.note_invalid(invalid.row)
-        if len(self.report.invalid_sample) < _INVALID_SAMPLE:
+        reasons = self.report.invalid_reasons
+        column, reason = count_reason(reasons, invalid.field, invalid.reason)
+        if len(self.report.invalid_sample) < _INVALID_SAMPLE or reasons[column][reason] == 1:
             self.report.invalid_sample.append(invalid)
-        count_reason(self.report.invalid_reasons, invalid.field, invalid.reason)
         if self._rejects is not None:
             try:
                 self._rejects.add(invalid, row)
@@ -509,7 +510,7 @@ class Upload:
         report.elapsed = asyncio.get_running_loop().time() - self._started
         if self._on_progress is not None:
             try:
-                self._on_progress(report)
+                _tell(self._on_progress, report)
             except BaseException as error:
                 # The caller's own error ends the upload; settling what is left must not raise it again, and not
                 # raise it at all when the upload is ending for another reason.
@@ -517,6 +518,13 @@ class Upload:
                 if not self._abandoned or not isinstance(error, Exception):
                     raise
                 _log.warning("on_progress raised %s after the upload had ended", type(error).__name__)
+
+
+def _tell(on_progress: Callable[[UploadReport], object], report: UploadReport) -> None:
+    returned = on_progress(report)
+    if iscoroutine(returned):  # of a lambda or an object, which does not show it beforehand
+        returned.close()
+        raise ConfigurationError("on_progress: expected a plain function, got one that returns a coroutine")
 
 
 # Imported with the first file of changes: most uploads have none.

@@ -21,10 +21,10 @@ from .conftest import KEY, SIMULATED, UPLOAD, Output, leads_file, process, shown
         (["missing.csv", "-c", "x"], "cannot read"),
         (["leads.csv", "-c", "x"], "api_key is missing: set OZONETEL_API_KEY"),
         (["leads.csv", "-c", "x", "--simulate", "--rejects", "./leads.csv"], "overwritten"),
-        (["leads.csv", "-c", "x", "--simulate", "--on-unknown", "resend"], "check_duplicate"),
-        (["leads.csv", "-c", "x", "--simulate", "--callback-url", "nonsense"], "callback_url"),
+        (["leads.csv", "-c", "x", "--simulate", "--on-unknown", "resend"], "--check-duplicate"),
+        (["leads.csv", "-c", "x", "--simulate", "--callback-url", "nonsense"], "--callback-url"),
         (["leads.csv", "-c", " ", "--simulate"], "campaign"),
-        (["other.csv", "-c", "x", "--simulate"], "--column HEADER=COLUMN"),
+        (["other.csv", "-c", "x", "--simulate"], '--column "Tel=PhoneNumber"'),
     ],
 )
 def test_wrong_settings_end_in_one_line(
@@ -36,7 +36,7 @@ def test_wrong_settings_end_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = Path(leads_file(tmp_path / "leads.csv", 3)).read_text()
-    (tmp_path / "other.csv").write_text("Mobile\n9812345678\n")
+    (tmp_path / "other.csv").write_text("Mobile,Tel\n9812345678,9812345678\n")
     assert main(["upload", *arguments, "--json"]) == Exit.USAGE
     shown = capsys.readouterr()
     assert complaint in shown.err
@@ -134,6 +134,7 @@ def test_mistakes_end_in_one_line(arguments: list[str], complaint: str, leads: s
 
 
 JSON_OF = {
+    "check": ["check", "leads.csv"],
     "upload": [*SIMULATED],
     "resume": ["resume", "x.journal", "--simulate"],
     "status": ["status", "x.journal"],

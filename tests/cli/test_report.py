@@ -11,7 +11,7 @@ from ozonetel_async.cli.screen import Screen
 
 def lines(report: UploadReport) -> list[str]:
     out = io.StringIO()
-    show_failures(Screen(out, io.StringIO()), report, None)
+    show_failures(Screen(out, io.StringIO()), report)
     return out.getvalue().splitlines()
 
 

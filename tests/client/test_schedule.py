@@ -223,3 +223,12 @@ async def test_what_every_request_would_meet_is_met_once_or_by_those_under_way(
     assert 0 < sent <= 4
     assert (report.count("refused"), report.count("not_sent")) == (sent * 100, 1_050 - sent * 100)
     assert report.stopped_by == report.results[0].message
+
+
+async def test_an_on_result_that_nobody_would_await_is_refused(sim: Simulator, client: OzonetelClient) -> None:
+    async def told(result: ScheduleResult) -> None:
+        raise AssertionError("never awaited")
+
+    with pytest.raises(ConfigurationError, match="never awaited"):
+        await client.schedule_leads("Diwali", leads(1), on_result=told)  # type: ignore[arg-type]
+    assert not sim.log

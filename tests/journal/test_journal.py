@@ -539,6 +539,29 @@ async def test_contents_that_nobody_wrote_are_damage(path: Path, statement: str)
     assert "in the dialler what was added" in said
 
 
+@pytest.mark.parametrize("column", ["first_row", "last_row", "rows", "read", "digest"])
+async def test_a_text_in_the_place_of_a_number_is_damage(path: Path, column: str) -> None:
+    await filled(path)
+    edit(path, f"UPDATE batches SET {column} = 'text' WHERE id = 1")
+    journal = await Journal.attach(path)
+    with pytest.raises(JournalError, match="damaged"):
+        await journal.batches()
+    if column in ("last_row", "read"):
+        with pytest.raises(JournalError, match="damaged"):
+            await journal.sent_rows(1)
+    await journal.close()
+
+
+async def test_a_batch_that_vanishes_under_way_is_damage(path: Path) -> None:
+    await filled(path)
+    journal = await Journal.attach(path)
+    edit(path, "DELETE FROM batches WHERE id = 1")
+    for failing in (journal.accepted(1, "9"), journal.sent_rows(1)):
+        with pytest.raises(JournalError, match="damaged"):
+            await failing
+    await journal.close()
+
+
 # --- callbacks -------------------------------------------------------------------------------------------------------
 
 

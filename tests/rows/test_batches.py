@@ -460,6 +460,26 @@ def test_first_usable_mapping_settles_the_columns() -> None:
     assert "rename 'phone' to it" in done.invalid[0].reason
 
 
+class _Classless:
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        raise RuntimeError
+
+
+class _Pretender:
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return str
+
+
+@pytest.mark.parametrize("stranger", [_Classless, _Pretender])
+def test_a_first_row_that_fails_when_it_is_looked_at_is_lost_alone(stranger: type) -> None:
+    done = run([stranger(), {"PhoneNumber": "123"}])
+    assert done.data == [["123"]]
+    assert done.blamed == [(1, "row")]
+    assert "when it is looked at" in done.reason()
+
+
 def test_a_mapping_with_a_column_too_many_is_not_cut_down() -> None:
     done = run([{"PhoneNumber": "123", "Name": "A"}, {"PhoneNumber": "456", "Name": "B", "Zip": "9"}])
     assert done.data == [["123", "A"]]

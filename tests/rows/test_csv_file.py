@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ozonetel_async.errors import ConfigurationError, InputError
-from ozonetel_async.rows.csv_file import CsvRows, read_csv, reopen
+from ozonetel_async.rows.csv_file import CsvRows, read_csv
+from ozonetel_async.rows.files import reopen
 from ozonetel_async.rows.layout import UnfitRow
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from ozonetel_async.errors import ConfigurationError, InputError
-from ozonetel_async.rows.csv_file import read_csv, reopen
+from ozonetel_async.rows.csv_file import read_csv
+from ozonetel_async.rows.files import reopen
 from ozonetel_async.rows.layout import UnfitRow
 
 FILES = Path(__file__).parent / "files"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ozonetel_async import OzonetelClient, RateLimit, Rejects, read_csv
-from ozonetel_async.rows.csv_file import reopen
+from ozonetel_async.rows.files import reopen
 from ozonetel_async.testing import Simulator
 
 from ..conftest import Connect, fast_limits

@@ -825,3 +825,18 @@ async def test_options_travel_with_every_batch(sim: Simulator, client: OzonetelC
         assert request.params["checkDuplicate"] == "true"
         assert request.params["action"] == "start"
         assert request.params["callBackUrl"] == "http://127.0.0.1:9/cb"
+
+
+class AsyncWatch:
+    """Does not show that it is a coroutine function before it is called."""
+
+    async def __call__(self, report: UploadReport) -> None:
+        raise AssertionError("never awaited")
+
+
+async def test_an_on_progress_that_returns_a_coroutine_is_refused_before_anything_is_sent(
+    client: OzonetelClient, sim: Simulator
+) -> None:
+    with pytest.raises(ConfigurationError, match="returns a coroutine"):
+        await client.upload("Diwali", rows(600), on_progress=AsyncWatch())
+    assert not sim.log

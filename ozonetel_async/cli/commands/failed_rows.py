@@ -14,7 +14,7 @@ from ...failed_rows.collect import collect_failed_rows
 from ...journal.counts import counts_of, lists_of, totals_of
 from ...journal.failed_rows import failed_leads
 from ...journal.journal import Header, Journal, JournaledBatch
-from ...rows.csv_file import CsvRows, reopen
+from ...rows.files import FileRows, reopen
 from ...rows.headers import REPORTED, own_columns
 from ...rows.rejects import OriginalRows, RejectsWriter
 from ..arguments import add_link_arguments, add_network_arguments, add_output_arguments, check_other_files
@@ -84,7 +84,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     return code
 
 
-def _input_of(header: Header) -> CsvRows | None:
+def _input_of(header: Header) -> FileRows | None:
     """The input file, where it is still there and was not written since the upload began."""
     try:
         source = reopen(header.source or {})
@@ -94,7 +94,7 @@ def _input_of(header: Header) -> CsvRows | None:
         return None
 
 
-def _write(file: BinaryIO, journal: str, source: CsvRows | None) -> tuple[int, int]:
+def _write(file: BinaryIO, journal: str, source: FileRows | None) -> tuple[int, int]:
     """Write the CSV; how many rows, and how many of them without a row of the input."""
     sent = list(dict.fromkeys(name for lead in failed_leads(journal) for name in lead.lead))
     places = own_columns(source.header) if source is not None else []

@@ -11,8 +11,8 @@ from ...config import DEFAULT_BASE_URL, Cleaning, is_loopback
 from ...errors import ConfigurationError, JournalError
 from ...journal.journal import Header, Journal
 from ...protocol.params import Action
-from ...rows.csv_file import CsvRows, reopen
-from ..arguments import add_output_arguments, add_service_arguments
+from ...rows.files import FileRows, reopen
+from ..arguments import add_changes_argument, add_output_arguments, add_service_arguments, check_changes
 from ..screen import Screen
 from .upload import UploadJob, add_job_arguments, perform, resume_command
 
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also where the upload began without it: from now on skip numbers the campaign has, "
         "which makes --on-unknown resend possible",
     )
+    add_changes_argument(parser)
     add_job_arguments(parser)
     add_service_arguments(parser, "bulk")
     add_output_arguments(parser)
@@ -49,7 +50,8 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     username, _, host = header.account.rpartition(" at ")
     args.username = args.username or os.environ.get("OZONETEL_USERNAME") or username
     args.base_url = args.base_url or os.environ.get("OZONETEL_BASE_URL") or (host if _is_trusted(host) else None)
-    params = header.params
+    params, clean = header.params, Cleaning.from_policy(header.cleaning) if header.cleaning else None
+    check_changes(args, clean)
     job = UploadJob(
         campaign=header.campaign,
         rows=_rows(args, header),
@@ -60,24 +62,21 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
         journal=args.journal,
         callback_url=args.callback_url or _callback_url(args, params),
         resume=resume,
-        clean=Cleaning.from_policy(header.cleaning) if header.cleaning else None,
+        clean=clean,
         port=_port(host) if args.simulate else 0,
     )
     return await perform(job, args, screen)
 
 
-def _rows(args: argparse.Namespace, header: Header) -> CsvRows:
+def _rows(args: argparse.Namespace, header: Header) -> FileRows:
     if header.source is None:
         raise ConfigurationError(
-            f"journal {os.path.basename(args.journal)} is not of a file that read_csv has read; "
-            "run the program again that made the upload"
+            f"journal {args.journal} is not of an upload from a file; run the program again that made the upload"
         )
     try:
         return reopen({**header.source, "path": args.file or header.source["path"]})
     except (KeyError, ValueError):
-        raise JournalError(
-            f"journal {os.path.basename(args.journal)} is damaged: it does not tell its input file"
-        ) from None
+        raise JournalError(f"journal {args.journal} is damaged: it does not tell its input file") from None
 
 
 def _callback_url(args: argparse.Namespace, params: dict[str, str]) -> str | None:

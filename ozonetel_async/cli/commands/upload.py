@@ -19,23 +19,28 @@ from ...errors import ConfigurationError, JournalError, OzonetelError
 from ...journal.journal import Journal
 from ...models import UploadReport
 from ...protocol.params import Action
-from ...rows.csv_file import CsvRows
+from ...rows.changes import LineNumbers
+from ...rows.files import FileRows
+from ...rows.rejects import Rejects
 from ..arguments import (
     Address,
     add_file_arguments,
     add_link_arguments,
     add_output_arguments,
+    add_rejects_arguments,
     add_service_arguments,
     address,
     check_other_files,
+    cleaning_of,
     limit_of,
     open_rows,
+    rejects_of,
     seconds,
 )
 from ..connection import connect, link_policy, simulated
 from ..listen import JournalSink, listening
-from ..progress import OnProgress, Watcher, count_rows
-from ..report import REPORT_KEYS, check_input, report_facts, report_values, show_failures
+from ..progress import OnProgress, Watcher, count_file_rows
+from ..report import REPORT_KEYS, check_input, report_facts, report_values, show_failures, show_invalid
 from ..screen import Exit, Screen
 from ..signals import stop_on_signals
 
@@ -81,7 +86,8 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     """Upload the file; the exit code."""
     job = UploadJob(
         campaign=args.campaign,
-        rows=open_rows(args),
+        clean=cleaning_of(args),
+        rows=open_rows(args, screen),
         action=args.action,
         check_duplicate=args.check_duplicate,
         is_delete=args.is_delete,
@@ -104,7 +110,7 @@ class UploadJob(Struct, frozen=True, kw_only=True):
     """
 
     campaign: str
-    rows: CsvRows
+    rows: FileRows
     columns: tuple[str, ...] | None = None
     action: Action | None = None
     check_duplicate: bool = False
@@ -138,7 +144,7 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
         help="receive the callbacks here, --callback-url being the public URL that leads here; "
         'without it, "ozonetel receive" does',
     )
-    parser.add_argument("--rejects", metavar="FILE", help="CSV for the rows that were not sent, with their reasons")
+    add_rejects_arguments(parser)
     parser.add_argument(
         "--on-unknown",
         choices=("hold", "resend"),
@@ -158,12 +164,15 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
 async def perform(job: UploadJob, args: argparse.Namespace, screen: Screen) -> int:
     """Upload; the exit code."""
     job = _completed(job, args)
-    check_other_files("--rejects", args.rejects, {"input file": job.rows.path, "journal": job.journal})
+    rejects = rejects_of(args)
+    inputs = {"input file": job.rows.path, "journal": job.journal}
+    check_other_files("--rejects", args.rejects, inputs)
+    check_other_files("--changes", args.changes, {**inputs, "file of rejects": args.rejects})
     async with contextlib.AsyncExitStack() as stack:
         simulator = await stack.enter_async_context(simulated(args, job.campaign, job.rows.columns, job.port))
         job = await stack.enter_async_context(_receiving(job, args))
         client = await stack.enter_async_context(connect(args, simulator, link_policy(args)))
-        run = _Run(job, args, screen, client)
+        run = _Run(job, args, screen, client, rejects)
         code = await run.run()
         facts = [*report_facts(run.report, limit_of(args))]
         if simulator is not None and code != Exit.INTERRUPTED:
@@ -171,10 +180,19 @@ async def perform(job: UploadJob, args: argparse.Namespace, screen: Screen) -> i
             facts.append(("in the simulator", f"{simulator.campaigns[job.campaign].stored:,} leads"))
     resume = job.resume if code in (Exit.INTERRUPTED, Exit.STOPPED) else None
     screen.facts(f"Campaign {run.report.campaign}", facts)
-    show_failures(screen, run.report, args.rejects)
+    with contextlib.closing(LineNumbers(job.rows)) as lines:
+        show_invalid(screen, run.report, lines.of, args.rejects)
+    show_failures(screen, run.report)
     if resume is not None:
         screen.say(f"to continue: {resume}")
-    screen.result({**report_values(run.report), "error": run.error, "resume": resume, "exit_code": int(code)})
+    screen.result(
+        {
+            **report_values(run.report),
+            "error": run.error and screen.worded(run.error),
+            "resume": resume,
+            "exit_code": int(code),
+        }
+    )
     return code
 
 
@@ -211,19 +229,27 @@ async def _receiving(job: UploadJob, args: argparse.Namespace) -> AsyncIterator[
 class _Run:
     """One upload under observation: afterwards the report, and what ended it early."""
 
-    def __init__(self, job: UploadJob, args: argparse.Namespace, screen: Screen, client: OzonetelClient) -> None:
+    def __init__(
+        self,
+        job: UploadJob,
+        args: argparse.Namespace,
+        screen: Screen,
+        client: OzonetelClient,
+        rejects: Rejects | None,
+    ) -> None:
         self.report = UploadReport(campaign=job.campaign)
         self.error: str | None = None
         self._job = job
         self._args = args
         self._screen = screen
         self._client = client
+        self._rejects = rejects
         self._stop = asyncio.Event()
         self._warned = 0
 
     async def run(self) -> Exit:
         earlier = await _earlier(self._job, self._args.on_unknown)
-        limit, total = limit_of(self._args), count_rows(self._job.rows.path)
+        limit, total = limit_of(self._args), count_file_rows(self._job.rows)
         with self._screen.meter() as meter, stop_on_signals(self._tell_stop) as self._stop:
             watcher = Watcher(meter, self._client.queues["bulk"], limit, total, earlier=earlier)
             try:
@@ -264,8 +290,9 @@ class _Run:
             callback_timeout=job.callback_seconds,
             on_progress=note,
             on_unknown=self._args.on_unknown,
-            rejects=self._args.rejects,
+            rejects=self._rejects,
             clean=job.clean or False,
+            changes=self._args.changes,
             stop=self._stop,
         )
 
@@ -323,6 +350,10 @@ _KEPT: Final[Mapping[str, object]] = {
     "callback_timeout": None,
     "listen": None,
     "rejects": None,
+    "rejects_refused": False,
+    "rejects_bom": False,
+    "rejects_escape": False,
+    "changes": None,
     "on_unknown": "hold",
     "simulate": False,
     "base_url": None,

@@ -17,7 +17,7 @@ from ..conftest import KEY, Output, leads_file, make_journal, result, shown, sta
 def test_resume_may_begin_to_check_for_duplicates(half_done: Simulator, capsys: Output) -> None:
     sent = len(half_done.requests("bulk"))
     assert main(["resume", "x.journal", "--on-unknown", "resend"]) == Exit.USAGE
-    assert "check_duplicate" in shown(capsys)[1]
+    assert "--check-duplicate" in shown(capsys)[1]
     assert len(half_done.requests("bulk")) == sent
     fast = ("--limit", "50/1", "--json", "-q")
     assert main(["resume", "x.journal", "--on-unknown", "resend", "--check-duplicate", *fast]) == Exit.OK

@@ -57,8 +57,8 @@ def test_rows_that_were_not_accepted_have_their_own_exit_code(
     command = ["upload", file, "-c", "Winter", "--simulate", "--auth", "token", "-q"]
     assert main([*command, "--rejects", str(rejects)]) == Exit.NOT_ALL
     shown = capsys.readouterr().out
-    assert "row 4: PhoneNumber:" in shown
-    assert "2 more invalid rows; all of them are in" in shown
+    assert re.search(r"invalid: 7 x PhoneNumber: .*; first in row 4 \(line 5\)", shown)
+    assert "7 rows were invalid and not sent; all of them are in" in shown
     assert len(rejects.read_text().splitlines()) == 8
 
 
@@ -293,14 +293,16 @@ def test_a_simulated_upload_is_called_back(leads: str, tmp_path: Path, capsys: O
     assert result(capsys)["lists"] == {"none": 5, "done": 1}
     with open(tmp_path / "failed.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["row"]) for row in rows] == list(range(2_901, 3_001))
+    assert [int(row["rejected_row"]) for row in rows] == list(range(2_901, 3_001))
     assert rows[7] == {
-        "row": "2908",
-        "reason": "Number Already Exist",
-        "matched": "exact",
-        "reported_number": "+911200000007",
         "PhoneNumber": "+911200000007",
         "Name": "Asha",
+        "rejected_row": "2908",
+        "rejected_line": "2909",
+        "rejected_column": "",
+        "rejected_reason": "Number Already Exist",
+        "rejected_match": "exact",
+        "rejected_number": "+911200000007",
     }
     assert main(["resume", "x.journal", "--simulate", "-q", "--json"]) == Exit.NOT_ALL
     assert result(capsys)["requests"] == 0
