@@ -188,7 +188,7 @@ class RateQueue:
         if self._loop is None or self._loop.is_closed():
             return 0.0
         now = self._loop.time()
-        return max(0.0, self._window.earliest(now, self._granted, 0) - now)
+        return max(0.0, self._window.earliest(now, self._granted, 0, inf) - now)
 
     @property
     def refused(self) -> int:
@@ -327,7 +327,7 @@ class RateQueue:
 
     def _earliest(self, now: float, priority: int, known: bool) -> float:
         ahead = sum(n for lane, n in self._lanes.items() if lane > priority or (lane == priority and not known))
-        return self._window.earliest(now, self._granted, ahead)
+        return self._window.earliest(now, self._granted, ahead, priority)
 
     def _too_late(
         self, now: float, priority: int, max_wait: float | None, left: float, known: bool = True

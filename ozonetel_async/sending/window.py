@@ -99,8 +99,8 @@ class Window(Protocol):
     def next_moment(self, now: float, granted: int) -> float:
         """The moment at which a further request may start, infinite while an answer or a call of ``wake`` decides."""
 
-    def earliest(self, now: float, granted: int, ahead: int) -> float:
-        """The moment at which a request with ``ahead`` others in front may start at best."""
+    def earliest(self, now: float, granted: int, ahead: int, priority: float) -> float:
+        """The moment at which a request of that priority with ``ahead`` others in front may start at best."""
 
     def close(self) -> None:
         """The queue is closed: grant nothing more. Tokens in flight may still be concluded."""
@@ -202,8 +202,8 @@ class LocalWindow:
             moment = max(moment, nsmallest(short + 1, self._cooling)[-1] if short else self._cooling[0])
         return moment
 
-    def earliest(self, now: float, granted: int, ahead: int) -> float:
-        """The moment at which a request with ``ahead`` others in front may start at best.
+    def earliest(self, now: float, granted: int, ahead: int, priority: float = 0) -> float:
+        """The moment at which a request with ``ahead`` others in front may start at best, whatever its priority.
 
         Each token goes round in a window plus the guard; tokens that come back later than the next round of the
         first are taken as coming with it, which can only make the result earlier.

@@ -60,7 +60,7 @@ class Elsewhere:
     def next_moment(self, now: float, granted: int) -> float:
         return inf
 
-    def earliest(self, now: float, granted: int, ahead: int) -> float:
+    def earliest(self, now: float, granted: int, ahead: int, priority: float) -> float:
         return now
 
     def close(self) -> None:

@@ -221,10 +221,11 @@ class SharedWindow:
         self._nudge.set()
         return inf
 
-    def earliest(self, now: float, granted: int, ahead: int) -> float:
+    def earliest(self, now: float, granted: int, ahead: int, priority: float) -> float:
         """The moment at which a request with ``ahead`` others in front may start, if no other process wants a token."""
         best = max(self._local.earliest(now, granted, ahead), self._hold_ends, self._pause_ends)
-        if ahead and self._again_at < inf:
+        if self._again_at < inf and (ahead or priority <= self._priority):
+            # Until then the store is asked again only for a higher priority than it was asked for.
             best = max(best, now + self._again_at - self._clock())
         return best
 

@@ -412,6 +412,30 @@ def test_a_caller_whose_best_case_is_too_late_is_refused_at_once() -> None:
     run(main())
 
 
+def test_callers_that_ran_out_of_patience_are_told_when_the_store_has_room() -> None:
+    async def main() -> None:
+        store, starts = MemoryStore(latency=lambda: 0.1), list[float]()
+        async with processes(store, 2) as (one, other):
+            await asyncio.gather(*(take(one, starts) for _ in range(5)))
+            # The first two come before the store has said anything, the third after that: it does not wait in vain.
+            first = [asyncio.create_task(other.acquire(max_wait=0.5)) for _ in range(2)]
+            await asyncio.wait(first)
+            began = loop_time()
+            with pytest.raises(QueueTimeoutError) as last:
+                await other.acquire(max_wait=0.5)
+            assert loop_time() == began
+            for error in (*(task.exception() for task in first), last.value):
+                assert isinstance(error, QueueTimeoutError)
+                assert error.retry_after == pytest.approx(PER, abs=1.0)
+            # A higher priority is worth another ask: it may get what a lower one would not.
+            task = asyncio.create_task(other.acquire(1, max_wait=0.5))
+            await asyncio.wait([task])
+            assert loop_time() == pytest.approx(began + 0.5)
+            assert isinstance(task.exception(), QueueTimeoutError)
+
+    run(main())
+
+
 def test_a_pause_of_one_holds_for_all_and_spacing_is_each_ones_own() -> None:
     async def main() -> None:
         store, starts = MemoryStore(), list[float]()
