@@ -66,6 +66,15 @@ async def test_progress_and_the_time_left_know_what_earlier_runs_did() -> None:
     await watcher.watch(upload)
 
 
+def test_progress_says_what_is_waited_for() -> None:
+    watcher = Watcher(Seen(), Queue(0, 0, 30.0), RateLimit(5, 60.0), 1_000)
+    report = UploadReport(campaign="x", rows_read=500, rows_accepted=500, waiting_for="the service (no connection)")
+    watcher.report = report
+    assert watcher.progress().line().endswith("; waiting for the service (no connection)")
+    report.waiting_for = None
+    assert "next slot in 30.0 s" in watcher.progress().line()
+
+
 def test_a_resumed_upload_begins_where_the_earlier_one_ended(
     half_done: Simulator, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
