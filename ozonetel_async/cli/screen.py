@@ -268,7 +268,7 @@ class ResultFile:
         self, path: str, stream: BinaryIO, keeping: Callable[[], contextlib.AbstractContextManager[None]]
     ) -> None:
         self.path = path
-        self.written = False
+        self.written: bool = False
         self._stream = stream
         self._keeping = keeping
 

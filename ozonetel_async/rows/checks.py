@@ -314,7 +314,7 @@ class PriorityCheck(ColumnCheck):
 
     def __init__(self, least: int, most: int) -> None:
         self._least, self._most = least, most
-        self.width = len(str(most))
+        self.width: int | None = len(str(most))
         usual = range(least, min(most, 999) + 1)
         self._by_text: dict[object, Value] = {"": "", None: "", **{str(i): i for i in usual}}
         self._by_any = self._by_text | {i: i for i in usual}

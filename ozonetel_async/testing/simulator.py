@@ -53,7 +53,7 @@ class Simulator:
 
     def __init__(self, **options: Unpack[SimulatorOptions]) -> None:
         self.settings: Settings = Settings(**options)
-        self.base_url = ""
+        self.base_url: str = ""
         self._random = Random(self.settings.seed)  # noqa: S311 - reproducible latency, no secrets
         self._account = Account(self.settings, self._clock, self._random)
         self._callbacks = CallbackSender(self.settings, self._clock)
