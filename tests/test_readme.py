@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
+from openpyxl import Workbook
 
 import ozonetel_async
 from ozonetel_async import CallbackError, OzonetelClient, OzonetelError
@@ -42,6 +43,24 @@ FILES = {
 }
 
 
+USERS_FILES = {
+    "crm.csv": "Record ID,Primary No,Work Phone,Mobile,Customer\n17,+919812345678,,,Asha\n",
+    "dirty.csv": "PhoneNumber,Name\n+91-98123 45678,O'Brien\n9812345679.0,आशा शर्मा\n9812345678/79,Ravi\n",
+    "titled.csv": "Leads of March\n\nPhoneNumber,Name\n+919812345678,Asha\n",
+}
+
+
+def write_users_files(folder: Path) -> None:
+    for name, text in USERS_FILES.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "export.csv").write_text("PhoneNumber;Name\n9812345678;José\n", encoding="cp1252")
+    book = Workbook()
+    sheet = book.create_sheet("March")
+    sheet.append(["PhoneNumber", "Name"])
+    sheet.append(["919812345678", "Asha"])
+    book.save(folder / "leads.xlsx")
+
+
 def blocks(language: str) -> Iterator[object]:
     for found in _FENCE.finditer(README):
         if found[1] == language:
@@ -63,6 +82,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simul
     monkeypatch.chdir(tmp_path)
     (tmp_path / "leads.csv").write_text(LEADS, encoding="utf-8")
     (tmp_path / "journals").mkdir()
+    write_users_files(tmp_path)
     for name, content in FILES.items():
         (tmp_path / name).write_bytes(content)
     book = openpyxl.Workbook()
