@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
-from openpyxl import Workbook
+from openpyxl import Workbook  # type: ignore[import-untyped]
 
 import ozonetel_async
 from ozonetel_async import CallbackError, OzonetelClient, OzonetelError

@@ -20,6 +20,7 @@ from ozonetel_async.callbacks.url_tokens import (
 from ozonetel_async.errors import ConfigurationError
 
 TOKEN = "ozcb_" + "aB3-_" * 8
+OTHER = "ozcb_" + "_-3Ba" * 8
 
 
 def test_tokens_are_long_fresh_and_url_safe() -> None:
@@ -84,7 +85,7 @@ def test_other_tokens_are_refused_and_not_repeated(token: str) -> None:
         (f"/{TOKEN}/{TOKEN}", ""),
         ("/cb", f"tenant=a&token={TOKEN}"),
         ("/cb", TOKEN),
-        (f"/cb/{TOKEN}", f"t={new_token()}"),
+        (f"/cb/{TOKEN}", f"t={OTHER}"),
     ],
 )
 def test_the_token_is_found(path: str, query: str) -> None:
@@ -100,7 +101,7 @@ def test_the_token_is_found(path: str, query: str) -> None:
         (f"/cb/x{TOKEN}", ""),
         (f"/cb/{TOKEN.upper()}", ""),
         (f"/cb/{TOKEN}.json", ""),
-        (f"/{TOKEN}/{new_token()}", ""),
+        (f"/{TOKEN}/{OTHER}", ""),
         ("/" * 9_000 + TOKEN, ""),
         ("/\ud800%ff%", "\0=\udfff"),
     ],

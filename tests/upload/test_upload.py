@@ -786,7 +786,7 @@ async def test_rows_taken_and_in_no_batch_yet_are_in_the_report_of_a_cancelled_u
         {"callback_url": "not a url"},
         {"on_progress": asyncio.sleep},
     ],
-    ids=str,
+    ids=lambda options: ",".join(options),
 )
 async def test_wrong_options_are_told_before_a_row_is_taken(
     sim: Simulator, client: OzonetelClient, options: dict[str, Any]
