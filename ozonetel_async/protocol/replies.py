@@ -39,7 +39,7 @@ from ..errors import (
 )
 from ..masking import redact
 from ..models import BatchReceipt, CellCounts, ExportReceipt, LeadReceipt
-from .bodies import TEXT_LIMIT, as_text, cut, decode
+from .answer_bodies import TEXT_LIMIT, as_text, cut, decode
 from .endpoints import Endpoint
 from .messages import GATEWAY_WORDS, MESSAGES, RATE_WORDS, Meaning, Message
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ozonetel_async.protocol.bodies import TEXT_LIMIT, cut, decode
+from ozonetel_async.protocol.answer_bodies import TEXT_LIMIT, cut, decode
 from ozonetel_async.protocol.messages import MESSAGES, Meaning
 from ozonetel_async.protocol.replies import Reply, classify, classify_row
 
