@@ -32,6 +32,8 @@ _T = TypeVar("_T")
 # How long one process waits for another's commit, which takes milliseconds.
 _BUSY_SECONDS: Final = 30.0
 
+_BEGUN: Final = 0x4F5A4A31  # "OZJ1" as the version of the lock's file: the journal was begun
+
 _DAMAGED: Final = (
     "the file is damaged; restore it from a backup, or start a new journal after checking in the dialler what was added"
 )
@@ -129,6 +131,8 @@ def transact(db: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connect
 class Lock:
     """Keeps a second process from working on the same journal; a killed process lets go of it by dying.
 
+    Its file also notes that the journal was begun: an empty journal beside such a note was emptied by somebody.
+
     Raises:
         JournalError: another process has it.
     """
@@ -140,12 +144,22 @@ class Lock:
         try:
             # No further file beside it, which a killed process would leave behind.
             self._db.execute("PRAGMA journal_mode = MEMORY")
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")  # held until ``close``, whatever is committed
             self._db.execute("BEGIN EXCLUSIVE")
+            self.begun: bool = self._db.execute("PRAGMA user_version").fetchone()[0] == _BEGUN
+            self._db.execute("ROLLBACK")  # a commit would write, and perhaps find no room
         except sqlite3.Error as error:
             self._db.close()
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
                 raise explain(file, error) from None
             raise JournalError(f"journal {path.name} is in use by another process; wait for it or stop it") from None
+
+    def note_begun(self) -> None:
+        """Note on the disk that the journal holds something."""
+        if not self.begun:
+            # All of it is in the file's first page, so that a kill leaves the whole note or none.
+            transact(self._db, "BEGIN", lambda db: db.execute(f"PRAGMA user_version = {_BEGUN}"))
+            self.begun = True
 
     def discard(self) -> None:
         """Remove the lock's file if it was made here, before ``close``: there is no journal that it could guard."""
@@ -172,6 +186,7 @@ class Store:
         self._exclusive = exclusive
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"journal {path.name}")
         self._db: sqlite3.Connection | None = None
+        self._lock: Lock | None = None
         self._held = ExitStack()
         self._ended: Future[None] | None = None
 
@@ -217,7 +232,10 @@ class Store:
     def _serve(self, begin: str, work: Callable[[sqlite3.Connection], _T]) -> _T:
         db = self._db or self._open()
         try:
-            return transact(db, begin, work)
+            result = transact(db, begin, work)
+            if self._lock is not None and not self._lock.begun and not is_empty(db):
+                self._lock.note_begun()
+            return result
         except (sqlite3.Error, MsgspecError) as error:
             raise explain(self.path, error) from None
 
@@ -227,18 +245,30 @@ class Store:
                 raise JournalError(f"journal {self.path.name}: this is a folder; name a file in it")
             self.path = Path(os.path.realpath(self.path))  # two names of one file are one journal
             with ExitStack() as stack:
-                if self._exclusive:
-                    lock = stack.enter_context(closing(Lock(self.path)))
-                    failed = stack.enter_context(ExitStack())
+                lock = stack.enter_context(closing(Lock(self.path))) if self._exclusive else None
+                failed = stack.enter_context(ExitStack())
+                if lock is not None:
                     failed.callback(lock.discard)
+                    if lock.begun and not self.path.exists():
+                        raise self._emptied()
                     _create_private(self.path)
-                self._db = stack.enter_context(closing(connect(self.path)))
-                if self._exclusive:
-                    failed.pop_all()
+                db = stack.enter_context(closing(connect(self.path)))
+                if lock is not None and lock.begun and is_empty(db):
+                    raise self._emptied()
+                failed.pop_all()
                 self._held = stack.pop_all()
         except (sqlite3.Error, OSError, ValueError) as error:
             raise explain(self.path, error) from None
-        return self._db
+        self._db, self._lock = db, lock
+        return db
+
+    def _emptied(self) -> JournalError:
+        name = self.path.name
+        return JournalError(
+            f"journal {name}: expected the journal that {name}-lock says was begun, got an empty or missing file; restore "
+            f"it from a backup, or, after checking in the dialler what was added, delete {name}, {name}-journal and "
+            f"{name}-lock to begin anew"
+        )
 
 
 def _create_private(path: Path) -> bool:

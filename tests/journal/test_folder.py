@@ -166,7 +166,8 @@ async def test_a_journal_begun_anew_under_its_old_name_is_another(tmp_path: Path
     for _ in range(4):
         tokens.append(await make(path))
         assert [await folder.deliver(token, result("x-0")) for token in tokens] == [False] * (len(tokens) - 1) + [True]
-        path.unlink()
+        for file in tmp_path.glob("x.journal*"):
+            file.unlink()
 
 
 async def test_a_journal_and_its_copy_both_get_the_callback(tmp_path: Path) -> None:

@@ -321,6 +321,41 @@ async def test_a_journal_whose_beginning_was_interrupted_works_once_there_is_roo
     assert await journal_states(path) == ["pending"]
 
 
+@pytest.mark.parametrize("how", ["emptied", "missing", "another database"])
+async def test_a_journal_that_was_emptied_is_not_begun_anew(path: Path, how: str) -> None:
+    journal = await Journal.open(path, HEADER)
+    await journal.plan(batch(0), [])
+    await journal.close()
+    remove(path)
+    if how == "emptied":
+        write(path, b"")
+    elif how == "another database":
+        edit(path, "CREATE TABLE t (value)", "DROP TABLE t")
+    for _ in range(2):
+        assert await fails(path) == (
+            "journal a.journal: expected the journal that a.journal-lock says was begun, got an empty or missing file; "
+            "restore it from a backup, or, after checking in the dialler what was added, delete a.journal, "
+            "a.journal-journal and a.journal-lock to begin anew"
+        )
+    assert path.exists() == (how != "missing")
+    for file in listed(path):
+        remove(file)
+    await (await Journal.open(path, HEADER)).close()
+    assert await journal_states(path) == []
+
+
+async def test_a_journal_without_the_note_gets_it_when_it_is_opened(path: Path) -> None:
+    await (await Journal.open(path, HEADER)).close()
+    remove(path.with_name("a.journal-lock"))
+    await (await Journal.open(path, HEADER)).close()
+    write(path, b"")
+    assert "got an empty or missing file" in await fails(path)
+
+
+def listed(path: Path) -> list[Path]:
+    return list(path.parent.glob(f"{path.name}*"))
+
+
 async def journal_states(path: Path) -> list[str]:
     journal = await Journal.attach(path)
     try:
