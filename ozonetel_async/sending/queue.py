@@ -333,19 +333,24 @@ class RateQueue:
         self, now: float, priority: int, max_wait: float | None, left: float, known: bool = True
     ) -> QueueTimeoutError:
         """The error of a caller that has ``left`` seconds of its ``max_wait``, and will not have its turn in them."""
-        away = max(0.0, self._earliest(now, priority, known) - now)
-        message = (
-            f"expected a free place among {self.limit.requests} requests per {self.limit.per:g} s within "
-            f"max_wait={max_wait:g} s ({max(0.0, left):.3g} s left), got a wait of at least {away:.3g} s; "
-            f"{self.waiting} callers wait already"
-        )
-        store = self.store
-        if store is None or store.state == "ok":
-            return QueueTimeoutError(message, retry_after=away, endpoint=self.name)
-        if store.state == "away":
-            away = max(away, _RETRY_A_STORE)
-        message = f"{message}; the shared store is {store.state}"
-        return SharedLimitUnavailableError(message, retry_after=away, endpoint=self.name)
+        wait = max(0.0, self._earliest(now, priority, known) - now)
+        state = "ok" if self.store is None else self.store.state
+        if state == "away":
+            wait = max(wait, _RETRY_A_STORE)
+        rest = f" ({left:.3g} s of it left)" if 0 < round(left, 3) < round(max_wait or 0.0, 3) else ""
+        message = f"expected a place within max_wait={max_wait:g} s{rest}, got none: {self._obstacle(state, wait)}"
+        kind = QueueTimeoutError if state == "ok" else SharedLimitUnavailableError
+        return kind(message, retry_after=wait, endpoint=self.name)
+
+    def _obstacle(self, state: str, wait: float) -> str:
+        """What keeps a caller waiting for at least ``wait`` seconds, in words."""
+        if state == "away":
+            return "the shared store is away, and nothing is sent until it answers"
+        if state == "holding":
+            return f"the shared store holds all requests for {wait:.3g} s more (its state was new or lost)"
+        left_none = f"leaves none for at least {wait:.3g} s" if wait > 0 else "left none in that time"
+        others = f"; {self.waiting} other callers wait" if self.waiting else ""
+        return f"the limit of {self.limit.requests} requests per {self.limit.per:g} s {left_none}{others}"
 
     def _check_grant(self, grant: _Grant) -> None:
         if grant is _Grant.TURNED_AWAY:

@@ -380,7 +380,7 @@ def test_the_estimate_knows_the_spacing() -> None:
         await refused(queue)
         others = [asyncio.ensure_future(accepted(queue, 1)) for _ in range(3)]
         await asyncio.sleep(0)
-        with pytest.raises(QueueTimeoutError, match="3 callers wait already"):
+        with pytest.raises(QueueTimeoutError, match="; 3 other callers wait"):
             await queue.acquire(max_wait=12.0 + 3 * 6.0 - 0.25 * 6.0 - 0.1)
         slot = await queue.acquire(max_wait=12.0 + 3 * 6.0 + 0.1)
         assert slot.started == pytest.approx(30.0, abs=0.05)

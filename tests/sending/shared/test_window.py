@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -364,6 +365,10 @@ def test_a_store_that_is_away_is_told_once_and_so_is_its_return(caplog: pytest.L
             store.away = True
             with pytest.raises(SharedLimitUnavailableError, match="away") as caught:
                 await take(queue, starts, max_wait=30.0)
+            assert caught.value.message == (
+                "expected a place within max_wait=30 s, got none: the shared store is away, and nothing is sent until "
+                "it answers"
+            )
             assert (caught.value.outcome, caught.value.retry_after) == ("not_sent", 1.0)
             assert state(queue) == "away"
             store.away = False
@@ -385,8 +390,13 @@ def test_while_it_holds_callers_are_told_until_when() -> None:
         async with processes(store, 1) as (queue,):
             task = asyncio.create_task(take(queue, starts))
             await asyncio.sleep(1)
-            with pytest.raises(SharedLimitUnavailableError, match="holding") as caught:
+            with pytest.raises(SharedLimitUnavailableError, match="holds") as caught:
                 await take(queue, starts, max_wait=10.0)
+            assert re.fullmatch(
+                r"expected a place within max_wait=10 s, got none: the shared store holds all requests for [\d.]+ s more "
+                r"\(its state was new or lost\)",
+                caught.value.message,
+            )
             assert caught.value.retry_after == pytest.approx(PER + MARGIN - 1, abs=1)
             assert queue.next_free_in == pytest.approx(PER + MARGIN - 1, abs=0.1)
             await task
