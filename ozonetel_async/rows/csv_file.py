@@ -136,6 +136,7 @@ class CsvRows(Iterable[list[str]]):
         self._gzip = False
         self._look_at_first_bytes()
         self._skip = skip_lines
+        self._delimiter = delimiter or ","
         separator = self._separator()
         if separator:
             self._skip = max(1, skip_lines)
@@ -398,8 +399,9 @@ class CsvRows(Iterable[list[str]]):
             raise InputError(f"cannot read {self._name}: {error.strerror or error}") from None
         if isinstance(error, UnicodeError):
             raise InputError(
-                f"{self._name}, line {self._undecodable_line()}: not {self._encoding} text; "
-                "pass the file's own encoding, such as encoding='cp1252' or 'utf-16'"
+                f"{self._name}, line {self._undecodable_line()}: not {self._encoding} text, and no row from line "
+                f"{self._first_unread()} on was read; pass the file's own encoding, such as encoding='cp1252' or "
+                "'utf-16'"
             ) from None
         first, last = self._broken_lines()
         where = f"line {first}" if first == last else f"line {first} (noticed at line {last})"
@@ -418,6 +420,17 @@ class CsvRows(Iterable[list[str]]):
             except csv.Error:
                 return self._skip + first, self._skip + max(first, reader.line_num)
         return self._skip + first, self._skip + first
+
+    def _first_unread(self) -> int:
+        """The line at which the first row begins that cannot be read: lines are decoded many at a time."""
+        line = 1
+        with self._open_text() as file, suppress(UnicodeError, csv.Error):
+            for _ in range(self._skip):
+                file.readline()
+            reader = self._reader(file, self._delimiter)
+            for _ in reader:
+                line = self._skip + reader.line_num + 1
+        return line
 
     def _undecodable_line(self) -> int:
         """The line in which decoding fails; the last one when the codec does not tell where."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,29 @@ def test_broken_files_are_told_with_their_line(path: Path, row: bytes | str, say
     tail = row if isinstance(row, bytes) else row.encode()
     with pytest.raises((ConfigurationError, InputError), match=says):
         list(made(path, b"PhoneNumber,Name\n123,A\n" + tail))
+
+
+@pytest.mark.parametrize("skip_lines", [0, 2])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_the_first_row_that_was_not_read_is_told_beside_the_line_that_cannot_be_decoded(
+    path: Path, skip_lines: int, compressed: bool
+) -> None:
+    content = (
+        b"A title\n" * skip_lines + b"PhoneNumber,Name\n" + b'456,"B\nC"\n' * 20_000 + b"789,\xff\n" + b"123,D\n" * 50
+    )
+    rows = made(path, gzip.compress(content) if compressed else content, skip_lines=skip_lines)
+    read: list[list[str]] = []
+    with pytest.raises(InputError) as caught:
+        read.extend(rows)
+    assert 0 < len(read) < 20_000
+    told = re.search(r"line (\d+): not utf-8-sig text, and no row from line (\d+) on was read; ", caught.value.message)
+    assert told is not None
+    assert [int(line) - skip_lines for line in told.groups()] == [40_002, 2 + 2 * len(read)]
+
+
+def test_lines_above_a_header_that_cannot_be_decoded_are_told(path: Path) -> None:
+    with pytest.raises(InputError, match="line 2: not utf-8-sig text, and no row from line 1 on was read"):
+        made(path, b"A title\n\xff\nPhoneNumber,Name\n123,A\n", skip_lines=2)
 
 
 def test_the_line_is_right_when_a_character_straddles_two_reads(path: Path) -> None:
