@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from ..callbacks.results import SecretUrl
+from ..config import told
 from ..downloads.fetch import fetch
 from ..downloads.links import LinkPolicy
 from ..errors import CallbackError, ConfigurationError, DownloadError
@@ -68,11 +69,11 @@ async def collect_failed_rows(
         country_code: of the platform's own country, whose numbers are written with and without it.
 
     Raises:
-        ConfigurationError: ``concurrency`` is not a count.
+        ConfigurationError: ``concurrency`` is no whole number of at least 1.
         JournalError: the journal cannot be read or written; what was stored before stays.
     """
-    if concurrency < 1:
-        raise ConfigurationError(f"concurrency: expected at least 1, got {concurrency}")
+    if type(concurrency) is not int or concurrency < 1:
+        raise ConfigurationError(f"concurrency: expected a whole number of at least 1, got {told(concurrency)}")
     collector = _Collector(journal, policy or LinkPolicy(), fetch, country_code)
     todo = iter([entry for entry in await journal.batches() if _is_open(entry)])
     workers = [asyncio.create_task(collector.work(todo)) for _ in range(concurrency)]

@@ -81,8 +81,10 @@ class UploadOptions(Struct, frozen=True, kw_only=True):
             raise ConfigurationError(f"on_unknown must be 'hold' or 'resend', got {self.on_unknown!r}")
         if self.on_unknown == "resend" and not check_duplicate:
             raise ConfigurationError("on_unknown='resend' needs check_duplicate=True, or people would be called twice")
-        if self.concurrency is not None and self.concurrency < 1:
-            raise ConfigurationError(f"concurrency: expected at least 1, got {self.concurrency}")
+        if self.concurrency is not None and (type(self.concurrency) is not int or self.concurrency < 1):
+            raise ConfigurationError(
+                f"concurrency: expected a whole number of at least 1, got {told(self.concurrency)}"
+            )
         if iscoroutinefunction(self.on_progress):
             raise ConfigurationError("on_progress: expected a plain function, got a coroutine function, never awaited")
         rejects = self.rejects.path if isinstance(self.rejects, Rejects) else self.rejects

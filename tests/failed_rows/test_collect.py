@@ -565,9 +565,9 @@ def test_files_that_are_no_journals(tmp_path: Path) -> None:
 
 async def test_wrong_settings_are_refused(tmp_path: Path) -> None:
     journal = await journal_of(tmp_path / "x.journal", [])
-    for wrong in (0, -1):
+    for wrong in (0, -1, float("nan"), 2.5):
         with pytest.raises(ConfigurationError):
-            await collect_failed_rows(journal, concurrency=wrong)
+            await collect_failed_rows(journal, concurrency=wrong)  # type: ignore[arg-type]
     await journal.close()
 
 

@@ -780,6 +780,8 @@ async def test_rows_taken_and_in_no_batch_yet_are_in_the_report_of_a_cancelled_u
         {"on_unknown": "resend", "check_duplicate": False},
         {"on_unknown": "retry", "check_duplicate": True},
         {"concurrency": 0},
+        {"concurrency": float("nan")},
+        {"concurrency": float("inf")},
         {"queue_priority": "low"},
         {"check_duplicate": True, "is_delete": True},
         {"columns": ("Mobile",)},
