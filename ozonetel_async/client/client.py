@@ -111,7 +111,10 @@ class OzonetelClient:
         base_url: host of the add, bulk and schedule endpoints; default ``OZONETEL_BASE_URL``, else the domestic host.
         dialer_url: host of the dial-status endpoint; default ``OZONETEL_DIALER_URL``, else the domestic host.
         timezone: IANA name of the zone in which the service reads dates.
-        timeouts, limits, retry, dialect: see ``config``.
+        timeouts: how long a request may take (``Timeouts``).
+        limits: the account's rate limits and the bounds of the queues (``Limits``).
+        retry: what is tried again, and how often (``RetryPolicy``).
+        dialect: where the service's documentation contradicts itself, which form to send (``Dialect``).
         session: an ``aiohttp.ClientSession`` of your own (connection limits, name lookup); it stays open. The
             deprecated GET endpoints do not use it.
         max_wait: most seconds for which a call with one request may wait for its place in the rate limit, unless the
@@ -172,8 +175,8 @@ class OzonetelClient:
             self._config, Transport(self._config.timeouts, session, proxy=proxy, tls=ssl), shared
         )
         self._link_policy = _link_policy(link_policy, proxy, ssl)
-        self.queues: Mapping[QueueName, QueueFigures] = MappingProxyType(self._dispatcher.queues)
-        self.legacy: LegacyClient = LegacyClient(self._config, self._dispatcher, max_wait)
+        self._queues: Mapping[QueueName, QueueFigures] = MappingProxyType(self._dispatcher.queues)
+        self._legacy = LegacyClient(self._config, self._dispatcher, max_wait)
 
     async def __aenter__(self) -> Self:
         self._dispatcher.bind()
@@ -186,6 +189,16 @@ class OzonetelClient:
 
     def __repr__(self) -> str:
         return f"<OzonetelClient of {self._config.credentials.username!r} at {self._config.base_url}>"
+
+    @property
+    def queues(self) -> Mapping[QueueName, QueueFigures]:
+        """Live figures of the rate-limit queues, by endpoint, such as ``client.queues["bulk"].waiting``; read-only."""
+        return self._queues
+
+    @property
+    def legacy(self) -> LegacyClient:
+        """The deprecated GET endpoints, in the queues of their successors."""
+        return self._legacy
 
     async def close(self) -> None:
         """Turn waiting callers away, close the connections; idempotent. A session passed in stays open."""

@@ -447,6 +447,16 @@ async def test_another_event_loop_is_told_so(client: OzonetelClient, verb: str) 
     assert "event loop" in str(caught[0])
 
 
+@pytest.mark.parametrize("name", ["queues", "legacy"])
+def test_what_is_no_verb_is_in_the_clients_help_too(name: str) -> None:
+    assert name in dir(OzonetelClient)
+    assert getattr(OzonetelClient, name).__doc__
+    client = OzonetelClient("key", "user")
+    with pytest.raises(AttributeError):
+        setattr(client, name, None)
+    asyncio.run(client.close())
+
+
 def test_a_client_can_be_made_before_there_is_a_loop() -> None:
     client = OzonetelClient("key", "user", limits=fast_limits(), timeouts=Timeouts(total=1.0))
     assert client.queues["add"].free == 100
