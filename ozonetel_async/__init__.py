@@ -1,5 +1,11 @@
 """Asyncio client for Ozonetel CloudAgent's campaign APIs, with exact rate-limit queues built in.
 
+Start with ``OzonetelClient``, ``Lead``, ``read_csv``, ``UploadReport`` and ``OzonetelError``, the base of all errors::
+
+    async with OzonetelClient() as client:  # OZONETEL_API_KEY and OZONETEL_USERNAME in the environment
+        await client.add_lead("Diwali", Lead("+919812345678", name="Asha"))
+        report = await client.upload("Diwali", read_csv("leads.csv"))
+
 What is public are the names in ``__all__`` here, and those in ``ozonetel_async.testing`` for tests. Every other module
 is an inner one, whose names may move between releases; ``dir()`` and completion leave them out.
 """

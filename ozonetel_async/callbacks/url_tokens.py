@@ -2,6 +2,7 @@
 
 A token is 30 bytes. Those of a journal's batches are computed from a secret that the journal holds: 8 bytes tell the
 journal, so that a folder of many opens one, 4 bytes tell the batch, and 18 bytes (144 bits) are the proof.
+Tokens of callbacks that this process waits for are matched in ``waiting.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The CSV of rows that were not sent, to be mended and sent again."""
+"""The CSV of rows that were not sent, to be mended and sent again.
+
+The names of the columns that it adds stand in ``headers.py``, which leaves them out when the file is read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""When to try again: a pure decision over what failed and how often."""
+"""When to try again: a pure decision over what failed and how often.
+
+How long a queue waits after a refusal for the rate is decided in ``pace.py``.
+"""
 
 from __future__ import annotations
 
