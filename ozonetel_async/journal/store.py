@@ -235,9 +235,9 @@ class Store:
             result = transact(db, begin, work)
             if self._lock is not None and not self._lock.begun and not is_empty(db):
                 self._lock.note_begun()
-            return result
         except (sqlite3.Error, MsgspecError) as error:
             raise explain(self.path, error) from None
+        return result
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -265,9 +265,9 @@ class Store:
     def _emptied(self) -> JournalError:
         name = self.path.name
         return JournalError(
-            f"journal {name}: expected the journal that {name}-lock says was begun, got an empty or missing file; restore "
-            f"it from a backup, or, after checking in the dialler what was added, delete {name}, {name}-journal and "
-            f"{name}-lock to begin anew"
+            f"journal {name}: expected the journal that {name}-lock says was begun, got an empty or missing file; "
+            f"restore it from a backup, or, after checking in the dialler what was added, delete {name}, "
+            f"{name}-journal and {name}-lock to begin anew"
         )
 
 

@@ -158,6 +158,12 @@ async def test_a_journal_put_in_the_place_of_another_is_its_own(tmp_path: Path) 
     assert not await folder.deliver(old, result("x-0"))
 
 
+def remove(path: Path) -> None:
+    """Delete a journal, and what lies beside it."""
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
+
+
 async def test_a_journal_begun_anew_under_its_old_name_is_another(tmp_path: Path) -> None:
     """A file system may give the new file the number of the old one."""
     path = tmp_path / "x.journal"
@@ -166,8 +172,7 @@ async def test_a_journal_begun_anew_under_its_old_name_is_another(tmp_path: Path
     for _ in range(4):
         tokens.append(await make(path))
         assert [await folder.deliver(token, result("x-0")) for token in tokens] == [False] * (len(tokens) - 1) + [True]
-        for file in tmp_path.glob("x.journal*"):
-            file.unlink()
+        remove(path)
 
 
 async def test_a_journal_and_its_copy_both_get_the_callback(tmp_path: Path) -> None:

@@ -511,7 +511,9 @@ def test_max_wait_refuses_at_once_what_cannot_fit(ahead: int, least: int) -> Non
         lesser = asyncio.ensure_future(take(queue, [], priority=-1))
         await asyncio.sleep(0)
         begin = loop.time()
-        with pytest.raises(QueueTimeoutError, match=f"within max_wait={least - 1} s, .* at least {least} s; ") as caught:
+        with pytest.raises(
+            QueueTimeoutError, match=f"within max_wait={least - 1} s, .* at least {least} s; "
+        ) as caught:
             await queue.acquire(0, least - 1)
         assert caught.value.outcome == "not_sent"
         assert loop.time() == begin
@@ -553,7 +555,10 @@ def test_max_wait_ends_a_wait_that_grew() -> None:
         task = asyncio.ensure_future(queue.acquire(0, 70))
         await asyncio.sleep(10)
         urgent = asyncio.ensure_future(take(queue, [], priority=1))
-        with pytest.raises(QueueTimeoutError, match=r"within max_wait=70 s, got none: the limit of 1 requests per 60 s leaves none for at least"):
+        with pytest.raises(
+            QueueTimeoutError,
+            match=r"within max_wait=70 s, got none: the limit of 1 requests per 60 s leaves none for at least",
+        ):
             await task
         assert loop.time() == pytest.approx(70, abs=0.01)
         assert queue.waiting == 0

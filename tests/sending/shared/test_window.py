@@ -393,8 +393,8 @@ def test_while_it_holds_callers_are_told_until_when() -> None:
             with pytest.raises(SharedLimitUnavailableError, match="holds") as caught:
                 await take(queue, starts, max_wait=10.0)
             assert re.fullmatch(
-                r"expected a place within max_wait=10 s, got none: the shared store holds all requests for [\d.]+ s more "
-                r"\(its state was new or lost\)",
+                r"expected a place within max_wait=10 s, got none: the shared store holds all requests for [\d.]+ s "
+                r"more \(its state was new or lost\)",
                 caught.value.message,
             )
             assert caught.value.retry_after == pytest.approx(PER + MARGIN - 1, abs=1)
