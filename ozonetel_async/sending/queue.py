@@ -348,6 +348,8 @@ class RateQueue:
             return "the shared store is away, and nothing is sent until it answers"
         if state == "holding":
             return f"the shared store holds all requests for {wait:.3g} s more (its state was new or lost)"
+        if wait == 0 and self.store is not None:
+            return "the shared store has granted none in that time"
         left_none = f"leaves none for at least {wait:.3g} s" if wait > 0 else "left none in that time"
         others = f"; {self.waiting} other callers wait" if self.waiting else ""
         return f"the limit of {self.limit.requests} requests per {self.limit.per:g} s {left_none}{others}"

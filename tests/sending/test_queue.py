@@ -562,6 +562,8 @@ def test_max_wait_ends_a_wait_that_grew() -> None:
             await task
         assert loop.time() == pytest.approx(70, abs=0.01)
         assert queue.waiting == 0
+        with pytest.raises(QueueTimeoutError, match=r"within max_wait=70 s \(20 s of it left\), got none: the limit"):
+            await queue.acquire(0, 70, since=20)
         await urgent
         await asyncio.sleep(PER + 1)
         assert queue.free == 1

@@ -422,6 +422,15 @@ def test_a_caller_whose_best_case_is_too_late_is_refused_at_once() -> None:
     run(main())
 
 
+def test_a_caller_that_the_store_grants_nothing_in_time_is_told_so() -> None:
+    async def main() -> None:
+        async with processes(MemoryStore(latency=lambda: 0.2), 1) as (queue,):
+            with pytest.raises(QueueTimeoutError, match="got none: the shared store has granted none in that time"):
+                await queue.acquire(max_wait=0.1)
+
+    run(main())
+
+
 def test_callers_that_ran_out_of_patience_are_told_when_the_store_has_room() -> None:
     async def main() -> None:
         store, starts = MemoryStore(latency=lambda: 0.1), list[float]()
