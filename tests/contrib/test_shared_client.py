@@ -98,7 +98,7 @@ async def test_a_queue_that_the_store_does_not_know_is_held_and_says_so(
     assert until is not None
     assert timedelta() < until - datetime.now(UTC) < timedelta(seconds=2.1)
     # A caller with less patience is told at once, and when to come back.
-    with pytest.raises(SharedLimitUnavailableError, match="holding") as caught:
+    with pytest.raises(SharedLimitUnavailableError, match="holds all requests") as caught:
         await add(client, max_wait=0.01)
     assert caught.value.outcome == "not_sent"
     assert caught.value.retry_after is not None
