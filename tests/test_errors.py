@@ -67,7 +67,7 @@ OUTCOMES: dict[type[OzonetelError], str] = {
 EXAMPLES: list[OzonetelError] = [
     OzonetelError("root", endpoint="add", raw="{}"),
     OzonetelError(),
-    InvalidLeadError("phone_number", "12 letters; right would be digits", 7, endpoint="bulk"),
+    InvalidLeadError("phone_number", "12 letters; expected digits", 7, endpoint="bulk"),
     InvalidLeadError("name", "empty"),
     LeadRejectedError("priority", "out of range", endpoint="add", raw='{"status":"Error"}'),
     RateLimitedError("too many Requests", retry_after=12.5, endpoint="bulk", raw="x"),

@@ -28,8 +28,8 @@ _TABLE: Final[tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
         (r"\bskip_lines=(\d+)", r"--skip-lines \1"),
         (r"\bencoding='([\w-]+)'", r"--encoding \1"),
         (
-            r"\bencoding ('[^']*') is not known; right would be 'utf-8-sig' or",
-            r"--encoding \1 is not known; right would be",
+            r"\bencoding ('[^']*') is not known; expected 'utf-8-sig' or",
+            r"--encoding \1 is not known; expected",
         ),
         (r"\bdelimiter must be", "--delimiter must be"),
         (r"\bsheet=, one of", "--sheet NAME, with one of"),

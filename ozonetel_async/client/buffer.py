@@ -289,7 +289,7 @@ class LeadBuffer:
         """The lead as a request of its own and what was repaired in it, or the error that concerns it."""
         self._check_open()
         if not isinstance(lead, Lead):
-            raise InvalidLeadError("lead", f"{shape(lead)}; right would be a Lead", endpoint="bulk")
+            raise InvalidLeadError("lead", f"{shape(lead)}; expected a Lead", endpoint="bulk")
         try:
             chunker = self._new_chunker(raise_invalid, 1)
             (batch,) = chunker.feed([lead])
@@ -341,7 +341,7 @@ class LeadBuffer:
             if take_back is not None:
                 take_back()
             if future.done() and not future.cancelled():
-                future.exception()  # known, and nobody left to tell
+                future.exception()  # retrieved, so that asyncio does not report it; its caller is gone
             raise
         finally:
             if timer is not None:

@@ -219,7 +219,7 @@ class OzonetelClient:
             InvalidLeadError, QueueFullError, QueueTimeoutError, ConnectError, ConfigurationError: nothing was sent.
             LeadRejectedError, CampaignError, AuthenticationError, AuthModeError, RequestRejectedError,
                 RateLimitedError: the service refused it.
-            OutcomeUnknownError: sent, but nobody can tell whether it was applied; it is not sent again.
+            OutcomeUnknownError: sent, but it is not known whether it was applied; it is not sent again.
         """
         cleaned: CellCounts = {}
         params = add_params(
@@ -368,7 +368,7 @@ class OzonetelClient:
         """Add any number of leads, 500 a request, as fast as the limit allows (page "Bulk Data (V4)"; 5 a minute).
 
         Rows are pulled as they are needed, so memory does not grow with the input. A bad row is reported and left
-        out; a request whose fate nobody can know is reported too. What every further request would meet as well
+        out; a request of unknown outcome is reported too. What every further request would meet as well
         (bad credentials, an unknown campaign, no connection) ends the upload early, as does a file that breaks off: see
         ``report.stopped_by``. A service that cannot be reached any more is waited for: ``RetryPolicy.outage``.
 

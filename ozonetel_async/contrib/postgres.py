@@ -40,7 +40,7 @@ __all__ = ["PostgresShared"]
 _T = TypeVar("_T")
 
 _VERSION: Final = 1
-# Any number that nobody else locks.
+# Any number that no other program locks.
 _INSTALL_LOCK: Final = 6_815_407_931
 
 

@@ -96,7 +96,7 @@ def read_sent(db: sqlite3.Connection, path: Path, index: int) -> SentRows:
 def failed_leads(path: str | PathLike[str]) -> Iterator[FailedLead]:
     """The failed rows stored in a journal, batch by batch in the order of the input; those without a row come last.
 
-    Reads in the caller's thread, one batch at a time, and does not disturb whoever writes to the journal.
+    Reads in the caller's thread, one batch at a time, and does not disturb a process that writes to the journal.
 
     Raises:
         JournalError: there is no such file, or it is no journal, or damaged.

@@ -148,7 +148,7 @@ class Journal:
         await self._store.write(lambda db: records.end(db, index, "refused", error))
 
     async def unknown(self, index: int, error: str) -> None:
-        """Note that nobody can tell whether the batch was applied; its callback may still tell."""
+        """Note that it is not known whether the batch was applied; its callback may still tell."""
         await self._store.write(lambda db: records.end(db, index, "unknown", error))
 
     async def deliver(self, token: str, result: JobResult | ExportResult) -> bool:

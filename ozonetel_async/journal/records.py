@@ -182,7 +182,7 @@ def begin(db: sqlite3.Connection, path: Path, header: Header) -> None:
     check_format(db, path)
     _check_contents(db, path)
     if not db.execute("SELECT 1 FROM batches UNION ALL SELECT 1 FROM waiting LIMIT 1").fetchall():
-        _write_header(db, header)  # an upload that got nowhere binds nobody to its campaign or columns
+        _write_header(db, header)  # an upload without batches fixes neither campaign nor columns
         return
     written = read_header(db)
     _check_same_upload(path, written, header)
@@ -353,7 +353,7 @@ def mark(db: sqlite3.Connection, index: int, state: Literal["pending", "sent"], 
 
 
 def end(db: sqlite3.Connection, index: int, state: Literal["refused", "unknown"], error: str) -> None:
-    """Note that a batch was refused, or that nobody can tell whether it was applied."""
+    """Note that a batch was refused, or that it is not known whether it was applied."""
     _set_state(db, index, state, error=error)
     _happened(db, index, AnswerLost())
 

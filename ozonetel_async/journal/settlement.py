@@ -79,7 +79,7 @@ class Settlement(Struct, frozen=True, kw_only=True):
             after it found duplicates: so of several ids' results the one that added most rows is the batch's.
         overdue: the wait is over and no callback had settled it by then. A late one still settles the batch, once.
         repeats: callbacks after the first that said the same; ignored.
-        conflicts: callbacks, or answers, that contradict the first or bear a stranger's id; ignored.
+        conflicts: callbacks, or answers, that contradict the first or bear another id; ignored.
     """
 
     phase: Phase = "sent"

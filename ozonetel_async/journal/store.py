@@ -5,8 +5,8 @@ is the moment in which the copy is cut to nothing. ``synchronous=FULL`` flushes 
 was reported as written survives a power cut ("Atomic Commit In SQLite", sqlite.org). Deleting the copy instead would
 need ``EXTRA`` for the same promise, and would change the folder with every commit.
 
-Whoever takes the copy away from a process that was killed while it wrote leaves a transaction in the file of which
-some pages are new and others old. Page 1 and its counts are written first, for the pages go out by their numbers; so
+When the copy is taken away after a process was killed while it wrote, the file holds a transaction of which some pages
+are new and others old. Page 1 and its counts are written first, for the pages go out by their numbers; so
 what is missing shows in ``PRAGMA quick_check``, or the transaction is there as if it had never begun, or as a whole.
 """
 

@@ -94,7 +94,7 @@ def shape(cell: object, misfit: re.Pattern[str] | None = None) -> str:
 
 def unreadable(error: Exception) -> str:
     """What is wrong with a value whose own code fails when it is looked at; never the error's text."""
-    return f"raises {type(error).__name__[:40]} when it is looked at; right would be plain texts, numbers and dates"
+    return f"raises {type(error).__name__[:40]} when it is looked at; expected plain texts, numbers and dates"
 
 
 def _digits(number: int) -> str:
@@ -230,7 +230,7 @@ class PhoneCheck(ColumnCheck):
     grammar: Grammar = Grammar(r"\+?+[0-9]{3,16}+")
     proof: Grammar = grammar
     _misfit = re.compile(r"[^+0-9]|(?<!^)\+")
-    _right = "right would be 3 to 16 digits with an optional leading '+'"
+    _right = "expected 3 to 16 digits with an optional leading '+'"
     width: int | None = 19
 
     def __init__(self, plus: str) -> None:
@@ -269,7 +269,7 @@ class TextCheck(ColumnCheck):
         rf"(?:[^\S{_UNSENDABLE}]*+[^\s{_UNSENDABLE}][^{_UNSENDABLE}]*+)?+", bytes(range(0x20, 0x7F)), blank_start=False
     )
     _misfit = UNSENDABLE
-    _right = "right would be text without control characters"
+    _right = "expected text without control characters"
 
     def one(self, cell: object) -> Value:
         cell = plain_cell(cell)
@@ -295,7 +295,7 @@ class NameCheck(TextCheck):
         b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_ ().+$%:-",
     )
     _misfit = re.compile(r"[^A-Za-z0-9_ ().+$%:\-]")
-    _right = "right would be letters A to Z, digits, blanks and _ ( ) . + $ % - :"
+    _right = "expected letters A to Z, digits, blanks and _ ( ) . + $ % - :"
 
     def one(self, cell: object) -> Value:
         if type(cell) is str and self.grammar.fullmatch(cell):
@@ -331,7 +331,7 @@ class PriorityCheck(ColumnCheck):
         if self._least <= number <= self._most:
             return number
         where = shape(cell, self._misfit)
-        raise BadCell(f"{where}; right would be a whole number from {self._least} to {self._most}")
+        raise BadCell(f"{where}; expected a whole number from {self._least} to {self._most}")
 
     def _texts(self, cells: Sequence[str]) -> CheckedColumn:
         try:
@@ -387,7 +387,7 @@ class DateCheck(ColumnCheck):
     """
 
     grammar: Grammar = Grammar(f"{_DAY}(?:{_CLOCK})?+")
-    _right = "right would be YYYY-MM-DD or YYYY-MM-DD HH:MM:SS"
+    _right = "expected YYYY-MM-DD or YYYY-MM-DD HH:MM:SS"
     _required = False
     _dates = True
     width: int | None = 19
@@ -406,13 +406,13 @@ class DateCheck(ColumnCheck):
         try:
             datetime.fromisoformat(text)
         except ValueError:
-            raise BadCell("a day that is not in the calendar; right would be a real date") from None
+            raise BadCell("a day that is not in the calendar; expected a real date") from None
         timezone, now = self._bounds.timezone.key, self._bounds.now_text
         # The last valid day of a date without a time counts to its end.
         if text < now[:10] if len(text) == 10 else text <= now:
-            raise BadCell(f"in the past; right would be later than {now} ({timezone})")
+            raise BadCell(f"in the past; expected later than {now} ({timezone})")
         if text > self._latest:
-            raise BadCell(f"too far ahead; right would be at the latest {self._latest} ({timezone})")
+            raise BadCell(f"too far ahead; expected at the latest {self._latest} ({timezone})")
         return text
 
     def as_text(self, cell: object) -> str | None:
@@ -458,7 +458,7 @@ def _unreal(texts: list[str]) -> set[str]:
 
 class TimeCheck(DateCheck):
     grammar: Grammar = Grammar(_DAY + _CLOCK)
-    _right = "right would be YYYY-MM-DD HH:MM:SS"
+    _right = "expected YYYY-MM-DD HH:MM:SS"
     _required = True
     _dates = False
 
@@ -467,7 +467,7 @@ class ExtraCheck(TextCheck):
     """A column of the campaign's own: text, number or date."""
 
     grammar: Grammar = Grammar(f"[^{_UNSENDABLE}]*+", bytes(range(0x20, 0x7F)))
-    _right = "right would be text without control characters, a number or a date"
+    _right = "expected text without control characters, a number or a date"
 
     def __init__(self, bounds: DateLimits) -> None:
         self._dates = DateCheck(bounds)
@@ -480,11 +480,11 @@ class ExtraCheck(TextCheck):
             raise BadCell(f"{shape(cell)}; {self._right}")
         if isinstance(cell, int):
             if not -_SAFE_INT <= cell <= _SAFE_INT:
-                raise BadCell(f"{shape(cell)}, more than JSON readers keep; right would be the same as text")
+                raise BadCell(f"{shape(cell)}, more than JSON readers keep; expected the same as text")
             return int.__int__(cell)
         if isinstance(cell, float):
             if cell - cell != 0:
-                raise BadCell("not a finite number; right would be a finite number, or nothing")
+                raise BadCell("not a finite number; expected a finite number, or nothing")
             return float.__float__(cell)
         if isinstance(cell, date):
             return self._moment(cell)
@@ -493,7 +493,7 @@ class ExtraCheck(TextCheck):
     def _moment(self, cell: date) -> str:
         text = self._dates.as_text(cell)
         if text is None or not self._dates.grammar.fullmatch(text):
-            raise BadCell(f"{shape(cell)} outside the calendar; right would be a real date")
+            raise BadCell(f"{shape(cell)} outside the calendar; expected a real date")
         return text
 
 
@@ -505,7 +505,7 @@ class RefusedCheck(ColumnCheck):
     def one(self, cell: object) -> Value:
         if is_missing(plain_cell(cell)):
             return ""
-        raise BadCell("given, but only schedule_leads takes it; right would be None")
+        raise BadCell("given, but only schedule_leads takes it; expected None")
 
     def _texts(self, cells: Sequence[str]) -> CheckedColumn:
         return self._each(cells, range(len(cells)) if "".join(cells) else [])

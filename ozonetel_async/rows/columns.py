@@ -143,9 +143,9 @@ def hint_for(name: str, layout: Layout) -> str | None:
 def name_problem(name: object, layout: Layout) -> str | None:
     """Why ``name`` cannot be a column's name, or None when it can."""
     if not isinstance(name, str) or not name.strip():
-        return f"a column's name is {shape(name)}; right would be text"
+        return f"a column's name is {shape(name)}; expected text"
     if name != name.strip() or UNSENDABLE.search(name):
-        return "a column's name has blanks at an end or control characters in it; right would be the mapped name"
+        return "a column's name has blanks at an end or control characters in it; expected the mapped name"
     hint = hint_for(name, layout)
     if hint is not None and _squeezed(name) == hint.casefold():
         return f"column {label(name)!r} is spelled {hint!r} by the service"

@@ -220,10 +220,10 @@ class CsvRows(Iterable[list[str]]):
         if len(row) > width and not any(map(str.strip, row[width:])):
             row = row[:width]  # delimiters at the end of the line
         if len(row) != width:
-            return UnfitRow(row, f"{len(row)} cells; right would be {width}, as in the header")
+            return UnfitRow(row, f"{len(row)} cells; expected {width}, as in the header")
         for i in self._nameless:
             if row[i].strip():
-                reason = f"column {i + 1} has a cell here, and no name in the header; right would be a name, or no cell"
+                reason = f"column {i + 1} has a cell here, and no name in the header; expected a name, or no cell"
                 return UnfitRow(row, reason)
         return row
 
@@ -366,7 +366,7 @@ class CsvRows(Iterable[list[str]]):
         if not self._header:
             for _ in self._blocks():  # raises what is wrong with it, when it is more than being empty
                 break
-            raise InputError(f"{self._name} is empty; right would be a header with PhoneNumber, then the rows")
+            raise InputError(f"{self._name} is empty; expected a header with PhoneNumber, then the rows")
         if any("\0" in name for name in self._header):
             raise InputError(
                 f"{self._name}, line 1: NUL characters in the header; the file looks like UTF-16, "
@@ -530,9 +530,7 @@ def _check_settings(encoding: str, delimiter: str | None, skip_lines: int, only:
         "".encode(encoding)  # knows, unlike codecs.lookup, the codecs that are not of texts
         codecs.getincrementaldecoder(encoding)
     except (LookupError, ValueError):
-        raise ConfigurationError(
-            f"encoding {encoding!r} is not known; right would be 'utf-8-sig' or 'cp1252'"
-        ) from None
+        raise ConfigurationError(f"encoding {encoding!r} is not known; expected 'utf-8-sig' or 'cp1252'") from None
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
         raise ConfigurationError(f"delimiter must be one character such as ',' or ';', got {len(delimiter)} characters")
     if type(skip_lines) is not int or skip_lines < 0:

@@ -92,7 +92,7 @@ class ExcelRows(Iterable[Row]):
         self.sheet, self._rows = _load(self.path, sheet)
         first = next((i for i, row in enumerate(self._rows) if i >= skip_lines and not _is_blank(row)), None)
         if first is None:
-            raise InputError(f"{self._where} is empty; right would be a header with PhoneNumber, then the rows")
+            raise InputError(f"{self._where} is empty; expected a header with PhoneNumber, then the rows")
         self._first = first + 1
         self.header = tuple([str(cell).strip() for cell in self._rows[first]])
         sample = [row for row in self._rows[self._first : self._first + SAMPLE_ROWS] if not _is_blank(row)]
@@ -141,7 +141,7 @@ class ExcelRows(Iterable[Row]):
         for i in self._nameless:
             if row[i] not in ("", None):
                 return UnfitRow(
-                    row, f"column {i + 1} has a cell here, and no name in the header; right would be a name, or no cell"
+                    row, f"column {i + 1} has a cell here, and no name in the header; expected a name, or no cell"
                 )
         kept = [row[i] for i in self._kept]
         for i, cell in enumerate(kept):
@@ -184,7 +184,7 @@ def _load(path: str, sheet: str | int | None) -> tuple[str, list[list[object]]]:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
     except (python_calamine.CalamineError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {str(error)[:200]}; right would be .xlsx, .xls, .xlsb or .ods") from None
+        raise InputError(f"cannot read {path}: {str(error)[:200]}; expected .xlsx, .xls, .xlsb or .ods") from None
     return name, rows
 
 
@@ -199,5 +199,5 @@ def _sheet_name(path: str, workbook: Any, sheet: str | int | None) -> str:
     if isinstance(sheet, int) and not isinstance(sheet, bool) and 0 <= sheet < len(names):
         return names[sheet]
     if sheet not in names:
-        raise ConfigurationError(f"{path}: no sheet {sheet!r}; right would be one of {listed}")
+        raise ConfigurationError(f"{path}: no sheet {sheet!r}; expected one of {listed}")
     return str(sheet)

@@ -102,7 +102,7 @@ class BadRow(Exception):  # noqa: N818 - a verdict passed between functions, nev
         self.reason = reason
 
 
-NOT_A_ROW = "{}, not a row; right would be a Lead, a mapping or a sequence of cells"
+NOT_A_ROW = "{}, not a row; expected a Lead, a mapping or a sequence of cells"
 
 
 def is_sequence(row: object) -> bool:
@@ -191,7 +191,7 @@ class ColumnFit:
     def _length_problem(self, characters: int) -> Problem:
         most = self._rules.dialect.row_characters
         total = characters + most - self._room
-        return Problem("row", f"{total} characters with its headers; right would be at most {most}")
+        return Problem("row", f"{total} characters with its headers; expected at most {most}")
 
     def take(self, rows: list[tuple[object, ...]]) -> int:
         """Let rows wait for the batch; how many of them it takes."""
@@ -263,10 +263,10 @@ class FixedColumns(ColumnFit):
         if not is_sequence(row):
             raise BadRow("row", NOT_A_ROW.format(shape(row)))
         if not self._positional:
-            raise BadRow("row", "a sequence, whose cells have no names; right would be a mapping, or columns=(...)")
+            raise BadRow("row", "a sequence, whose cells have no names; expected a mapping, or columns=(...)")
         assert isinstance(row, Sequence)
         if len(row) != len(self._columns):
-            raise BadRow("row", f"{len(row)} cells; right would be {len(self._columns)}, as in the columns")
+            raise BadRow("row", f"{len(row)} cells; expected {len(self._columns)}, as in the columns")
         return tuple(row)
 
 
@@ -275,10 +275,10 @@ def _lead_mapping(lead: Lead, names: Mapping[str, str]) -> dict[str, object]:
     cells = {column: getattr(lead, field) for field, column in names.items()}
     cells = {column: cell for column, cell in cells.items() if cell is not None}
     if not isinstance(lead.extra, Mapping):
-        raise BadRow("extra", f"{shape(lead.extra)}; right would be a mapping of column names to cells")
+        raise BadRow("extra", f"{shape(lead.extra)}; expected a mapping of column names to cells")
     for name in lead.extra:
         if name in cells:
-            raise BadRow(label(name), "given both as a field and in extra; right would be the field")
+            raise BadRow(label(name), "given both as a field and in extra; expected the field")
     return {**cells, **lead.extra}
 
 
@@ -321,7 +321,7 @@ class LeadColumns(ColumnFit):
             fixed = [row.get(column) for column in self._rules.lead_columns.values()]
             return [*fixed, {name: cell for name, cell in row.items() if name not in self._rules.service_names}]
         if is_sequence(row):
-            raise BadRow("row", "a sequence, whose cells have no names; right would be a lead, or columns=(...)")
+            raise BadRow("row", "a sequence, whose cells have no names; expected a lead, or columns=(...)")
         raise BadRow("row", NOT_A_ROW.format(shape(row)))
 
     def check(self, cells: Columns) -> tuple[Columns, Problems, Changes]:
@@ -343,7 +343,7 @@ class LeadColumns(ColumnFit):
 
     def _sent_extra(self, extra: object, changes: list[Change]) -> dict[str, Value]:
         if not isinstance(extra, Mapping):
-            raise BadRow("extra", f"{shape(extra)}; right would be a mapping of column names to cells")
+            raise BadRow("extra", f"{shape(extra)}; expected a mapping of column names to cells")
         sent: dict[str, Value] = {}
         for name, cell in extra.items():
             self._check_name(name)

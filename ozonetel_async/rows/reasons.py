@@ -11,7 +11,7 @@ __all__ = ["count_reason", "reason_word"]
 
 # What a reason says of the one cell: its length, the place of a character, how many digits.
 _OF_THE_CELL = re.compile(r"^[\d,]+ characters?(?: with (?=\w)|, |$)| at position \d+| of (?:more than )?\d+ digits")
-_ENDS = re.compile(r"; |: expected |, got |; right would be ")
+_ENDS = re.compile(r"; |: expected |, got ")
 _WORDS: Final = {
     "": "another form",
     "cells": "more or fewer cells than columns",
@@ -26,7 +26,7 @@ def reason_word(reason: str) -> str:
     """What a reason shares with those of other cells: no lengths, no places, no remedy.
 
     Args:
-        reason: as in ``InvalidRow``, such as ``"12 characters with a letter at position 3; right would be …"``.
+        reason: as in ``InvalidRow``, such as ``"12 characters with a letter at position 3; expected …"``.
     """
     text = _ENDS.split(reason, maxsplit=1)[0]
     text = re.sub(r"^[\d,]+ ", "", _OF_THE_CELL.sub("", text))

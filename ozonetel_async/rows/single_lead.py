@@ -64,7 +64,7 @@ def check_lead(
         InvalidLeadError: a field that the service would not take, by its name in ``Lead`` or in ``extra``.
     """
     if not isinstance(lead, Lead):
-        raise InvalidLeadError("lead", f"{shape(lead)}; right would be a Lead")
+        raise InvalidLeadError("lead", f"{shape(lead)}; expected a Lead")
     field = "phone_number"
     checks = _lead_checks(dialect, skip_name_validation, clean)
     kinds: dict[str, str] = {}
@@ -115,7 +115,7 @@ def _extra_check(timezone: ZoneInfo, clean: Cleaning | None) -> ColumnCheck:
 
 def _extra_cells(extra: object, timezone: ZoneInfo, clean: Cleaning | None, kinds: dict[str, str]) -> dict[str, Value]:
     if type(extra) is not dict and not isinstance(extra, Mapping):
-        raise BadCell(f"{shape(extra)}; right would be a mapping of column names to cells")
+        raise BadCell(f"{shape(extra)}; expected a mapping of column names to cells")
     check = _extra_check(timezone, clean)
     sent: dict[str, Value] = {}
     for name, cell in extra.items():

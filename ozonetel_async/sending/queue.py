@@ -31,14 +31,14 @@ __all__ = ["RateQueue", "Slot"]
 _RETRY_A_STORE = 1.0  # seconds after which it may be back
 
 
-class _Verdict(Enum):
+class _Grant(Enum):
     GRANTED = 0
     TIMED_OUT = 1
     CLOSED = 2
     TURNED_AWAY = 3
 
 
-_Waiter: TypeAlias = "asyncio.Future[_Verdict]"
+_Waiter: TypeAlias = "asyncio.Future[_Grant]"
 
 
 class Slot:
@@ -243,16 +243,16 @@ class RateQueue:
             if deadline is not None and deadline < inf and not waiter.done():
                 timer = loop.call_at(deadline, self._expire, waiter, priority)
             try:
-                verdict = await waiter
+                grant = await waiter
             except BaseException:
                 self._abandon(waiter, priority)
                 raise
             finally:
                 if timer is not None:
                     timer.cancel()
-            if verdict is _Verdict.TIMED_OUT:
+            if grant is _Grant.TIMED_OUT:
                 raise self._too_late(loop.time(), priority, max_wait, 0.0)
-            self._check_verdict(verdict)
+            self._check_grant(grant)
             # A refusal may have arrived between the grant and this moment: then back to the own place.
             ready, known = loop.time() >= window.resume_at, True
         return self._start(loop.time(), order)
@@ -261,14 +261,14 @@ class RateQueue:
         """Turn every waiter away with ``ConfigurationError`` and stop the timer; slots may still be concluded."""
         self._closed = True
         self._window.close()
-        self._dismiss(_Verdict.CLOSED)
+        self._dismiss(_Grant.CLOSED)
 
     def turn_away(self, error: ConfigurationError) -> None:
         """Let everybody who waits fail with this error."""
         self._failure = error
-        self._dismiss(_Verdict.TURNED_AWAY)
+        self._dismiss(_Grant.TURNED_AWAY)
 
-    def _dismiss(self, verdict: _Verdict) -> None:
+    def _dismiss(self, grant: _Grant) -> None:
         heap, self._heap = self._heap, []
         self._disarm()
         if self._loop is None or self._loop.is_closed():
@@ -278,7 +278,7 @@ class RateQueue:
         for rank, _, waiter in heap:
             # One that was cancelled a moment ago leaves by itself.
             if not waiter.done():
-                waiter.set_result(verdict)
+                waiter.set_result(grant)
                 self._leave(-rank)
 
     def _check_loop(self) -> asyncio.AbstractEventLoop:
@@ -347,16 +347,16 @@ class RateQueue:
         message = f"{message}; the shared store is {store.state}"
         return SharedLimitUnavailableError(message, retry_after=away, endpoint=self.name)
 
-    def _check_verdict(self, verdict: _Verdict) -> None:
-        if verdict is _Verdict.TURNED_AWAY:
+    def _check_grant(self, grant: _Grant) -> None:
+        if grant is _Grant.TURNED_AWAY:
             raise ConfigurationError(self._failure.message, endpoint=self.name)
-        if verdict is _Verdict.GRANTED:
+        if grant is _Grant.GRANTED:
             self._granted -= 1
         self._check_open()
 
     def _expire(self, waiter: _Waiter, priority: int) -> None:
         if not waiter.done():
-            waiter.set_result(_Verdict.TIMED_OUT)
+            waiter.set_result(_Grant.TIMED_OUT)
             self._leave(priority)
             self._tidy()
 
@@ -366,7 +366,7 @@ class RateQueue:
             return
         waiter.cancel()  # does nothing unless the coroutine was thrown away while it waited
         if not waiter.cancelled():
-            if waiter.result() is _Verdict.GRANTED:
+            if waiter.result() is _Grant.GRANTED:
                 self._granted -= 1
                 self._wake()
         else:
@@ -434,7 +434,7 @@ class RateQueue:
             rank, _, waiter = heappop(heap)
             if waiter.done():
                 continue
-            waiter.set_result(_Verdict.GRANTED)
+            waiter.set_result(_Grant.GRANTED)
             self._leave(-rank)
             self._granted += 1
             room -= 1

@@ -53,7 +53,7 @@ _INVALID_SAMPLE = 20
 # Attempts at one batch under on_unknown="resend" before it is reported as unknown.
 _RESENDS = 5
 # So many unknown outcomes in a row mean that the service is down, not that an answer got lost: every further batch
-# would only add rows whose fate nobody knows.
+# would only add rows of unknown outcome.
 _UNKNOWN_STREAK = 10
 # HTTP 403 without a documented text: one batch that a firewall dislikes, or, so many times in a row, all of them.
 _FORBIDDEN_STREAK = 3

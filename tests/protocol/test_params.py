@@ -232,7 +232,7 @@ def test_a_name_may_be_anything_sendable_when_its_validation_is_skipped() -> Non
 @pytest.mark.parametrize("make", [add, legacy])
 @pytest.mark.parametrize("lead", ["9812345678", {"phone_number": "9812345678"}, None, 5])
 def test_a_single_lead_is_a_lead(make: Callable[..., dict[str, object]], lead: object) -> None:
-    with pytest.raises(InvalidLeadError, match="right would be a Lead") as caught:
+    with pytest.raises(InvalidLeadError, match="expected a Lead") as caught:
         make(cast(Lead, lead))
     assert "98123" not in str(caught.value)
 

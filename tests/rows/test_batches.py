@@ -564,11 +564,11 @@ def test_what_is_no_row_is_reported(row: object) -> None:
 
 def test_ragged_rows_of_a_file_are_invalid_whatever_their_length() -> None:
     done = run(
-        [UnfitRow(["9812345678", "x"], "2 cells; right would be 3, as in the header"), ["9812345678", "y"]],
+        [UnfitRow(["9812345678", "x"], "2 cells; expected 3, as in the header"), ["9812345678", "y"]],
         columns=("PhoneNumber", "Name"),
     )
     assert done.data == [["9812345678", "y"]]
-    assert done.reason() == "2 cells; right would be 3, as in the header"
+    assert done.reason() == "2 cells; expected 3, as in the header"
 
 
 @pytest.mark.parametrize(("filler", "good"), [(2_000 - 11 - 4 - 10, True), (2_000 - 11 - 4 - 10 + 1, False)])
@@ -581,7 +581,7 @@ def test_row_length_counts_headers_and_cells(filler: int, good: bool, kind: str)
     done = run([rows.get(kind, lead)], columns=None if kind == "lead" else ("PhoneNumber", "City"))
     assert len(done.data) == good
     if not good:
-        assert done.reason() == "2001 characters with its headers; right would be at most 2000"
+        assert done.reason() == "2001 characters with its headers; expected at most 2000"
 
 
 def test_rows_are_numbered_on_from_an_earlier_run() -> None:

@@ -214,13 +214,13 @@ def test_a_name_that_is_not_to_be_validated_is_not_cleaned() -> None:
     [
         ("two numbers in one cell; keep one", "two numbers in one cell"),
         ("no phone number: expected 7 to 15 digits, got 4", "no phone number"),
-        ("12 characters with a letter at position 3; right would be text", "a letter"),
-        ("2 characters; right would be 3 to 16 digits", "another form"),
-        ("1,200 characters, not a date of the right form; right would be …", "not a date of the right form"),
-        ("a whole number of 19 digits; right would be …", "a whole number"),
-        ("3 cells; right would be 4, as in the header", "more or fewer cells than columns"),
-        ("2031 characters with its headers; right would be at most 2000", "too many characters"),
-        ("missing or empty; right would be …", "missing or empty"),
+        ("12 characters with a letter at position 3; expected text", "a letter"),
+        ("2 characters; expected 3 to 16 digits", "another form"),
+        ("1,200 characters, not a date of the right form; expected …", "not a date of the right form"),
+        ("a whole number of 19 digits; expected …", "a whole number"),
+        ("3 cells; expected 4, as in the header", "more or fewer cells than columns"),
+        ("2031 characters with its headers; expected at most 2000", "too many characters"),
+        ("missing or empty; expected …", "missing or empty"),
     ],
 )
 def test_a_reason_is_counted_without_what_is_of_the_cell(reason: str, word: str) -> None:

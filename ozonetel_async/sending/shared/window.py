@@ -250,7 +250,7 @@ class SharedWindow:
         connection = None
         try:
             while await self._rest():
-                # Whoever was granted a start takes it before more is asked for.
+                # Callers that were granted a start take it before more is asked for.
                 await asyncio.sleep(0)
                 connection = await self._turn(connection)
             if self._last is not None and self._away_since is None:
@@ -309,7 +309,7 @@ class SharedWindow:
             self._fail(sent)
             self._queue.turn_away(error)
         except Exception as error:
-            # A store of somebody else's that breaks its contract must not leave callers waiting for ever.
+            # A third party's store that breaks its contract must not leave callers waiting for ever.
             _log.exception("%s: the shared store failed", self._name)
             self._fail(sent)
             self._queue.turn_away(ConfigurationError(f"the shared store failed: {type(error).__name__}"))
