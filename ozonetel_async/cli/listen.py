@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 MOST_CONNECTIONS: Final = 48
 # asyncio accepts as many connections in one go, before any of them counts.
-_BACKLOG: Final = 8
+_BACKLOG: Final = 16
 
 
 class JournalSink:

@@ -120,7 +120,9 @@ def http_date(seconds: float) -> str:
 RETRY_AFTERS = (None, "0", "0.05", "-5", "soon", "", http_date(-3600), http_date(-3600).removesuffix(" GMT"))
 
 
-@pytest.mark.parametrize("retry_after", RETRY_AFTERS)
+@pytest.mark.parametrize(
+    "retry_after", RETRY_AFTERS, ids=["none", "0", "0.05", "negative", "word", "empty", "date", "date without zone"]
+)
 async def test_a_429_is_repeated_and_applied_once(
     sim: Simulator, client: OzonetelClient, retry_after: str | None
 ) -> None:
@@ -157,7 +159,7 @@ async def test_refusals_are_repeated_a_bounded_number_of_times(sim: Simulator, c
     assert (sim.arrivals("add"), sim.writes_applied("add")) == (EAGER.rate_attempts, 0)
 
 
-@pytest.mark.parametrize("retry_after", ["3600", http_date(7200.0)])
+@pytest.mark.parametrize("retry_after", ["3600", http_date(7200.0)], ids=["seconds", "date"])
 async def test_a_retry_after_beyond_the_longest_wait_ends_the_call_at_once(
     sim: Simulator, client: OzonetelClient, retry_after: str
 ) -> None:

@@ -74,8 +74,11 @@ async def test_what_travels_where(sim: Simulator, connect: Connect) -> None:
     assert sim.requests("token")[-1].headers["apiKey"] == sim.api_key
 
 
-@pytest.mark.parametrize("sim_options", [{"auth_mode": "TOKEN_AUTH", "token_life": 0.3}])
-async def test_a_token_is_renewed_before_it_expires(sim: Simulator, client: OzonetelClient) -> None:
+@pytest.mark.parametrize("sim_options", [{"auth_mode": "TOKEN_AUTH", "token_life": 2.0}])
+async def test_a_token_is_renewed_before_it_expires(
+    sim: Simulator, client: OzonetelClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ozonetel_async.sending.bearer_tokens.RENEW_AT", 0.2)
     calls = 0
     while sim.tokens.issued < 3:
         await add(client)

@@ -88,7 +88,7 @@ def test_many_open_connections_at_a_low_file_limit_keep_no_callback_out() -> Non
         stack.callback(receiving.kill)
         assert receiving.stderr is not None
         url = receiving.stderr.readline().split()[3]
-        for _ in range(300):
+        for _ in range(160):
             connection = stack.enter_context(socket.create_connection(("127.0.0.1", urlsplit(url).port), timeout=30))
             connection.sendall(b"POST /x HTTP/1.1\r\nHost: x\r\n")
         with pytest.raises(urllib.error.HTTPError) as raised:
