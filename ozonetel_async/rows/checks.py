@@ -39,6 +39,7 @@ __all__ = [
     "TimeCheck",
     "Value",
     "is_missing",
+    "not_a",
     "shape",
     "unreadable",
 ]
@@ -90,6 +91,11 @@ def shape(cell: object, misfit: re.Pattern[str] | None = None) -> str:
     found = misfit.search(cell) if misfit else None
     where = f" with {_kind_of(found.group()[0])} at position {found.start() + 1}" if found and found.group() else ""
     return f"{len(cell)} character{'s' * (len(cell) != 1)}{where}"
+
+
+def not_a(expected: str, value: object) -> str:
+    """What is wrong with a value of another type than ``expected``, a name that takes "a" before it."""
+    return f"expected a {expected}, got {type(value).__name__[:40]}"
 
 
 def unreadable(error: Exception) -> str:
