@@ -36,6 +36,7 @@ STATUS_KEYS: Final[Mapping[str, str]] = {
     "changed": "ISO time of the last change of a batch in the same zone, or null",
     "rows": "rows by the state of their batch, and invalid ones",
     "rows_taken": "rows of the input accounted for so far",
+    "leads_waiting": "leads that a buffer was given and that are in no batch yet, or null for an upload",
     "rows_in_file": "rows in the file, by its line ends; null when it is not there",
     "batches": "batches by state: pending, sent, accepted, refused, unknown",
     "rows_unanswered": "rows in batches sent or unknown",
@@ -90,6 +91,7 @@ class _Status(Struct, frozen=True, kw_only=True):
     changed: str | None
     rows: dict[str, int]
     rows_taken: int
+    leads_waiting: int | None
     rows_in_file: int | None
     batches: dict[str, int]
     rows_unanswered: int
@@ -123,6 +125,8 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
 
 
 async def _read(journal: Journal, path: str) -> _Status:
+    # Before the batches: a lead that is put into one meanwhile is counted twice rather than not at all.
+    leads = await journal.waiting()
     header, entries, unsettled = await journal.header(), await journal.batches(), await journal.unsettled()
     changed, failed_rows = await journal.changed(), await journal.failed_rows()
     counts = counts_of(entries)
@@ -141,6 +145,7 @@ async def _read(journal: Journal, path: str) -> _Status:
         else datetime.fromtimestamp(changed, began.tzinfo).isoformat(timespec="seconds"),
         rows=_rows_by_state(entries),
         rows_taken=sum(entry.read for entry in entries),
+        leads_waiting=len(leads) if header.kind == "buffer" else None,
         rows_in_file=None if file is None else count_rows(file),
         batches=_batches_by_state(entries),
         rows_unanswered=sum(entry.rows for entry in entries if entry.state in ("sent", "unknown")),
@@ -185,6 +190,7 @@ def _facts(status: _Status) -> Facts:
         ("file", status.file or "none; the rows came from a program"),
         ("began", status.began.replace("T", " ")),
         ("last change", (status.changed or "none yet").replace("T", " ")),
+        *([] if status.leads_waiting is None else [("leads waiting", f"{status.leads_waiting:,} (in no batch yet)")]),
         ("rows taken", f"{status.rows_taken:,}{extent}"),
         *(
             (state, f"{status.rows[state]:,} rows in {count:,} batches ({_MEANING[state]})")
