@@ -93,8 +93,8 @@ def test_a_nul_in_a_cell_is_for_the_row_to_answer(path: Path) -> None:
         (
             "Phone,Name\nAsha,Ravi\n",
             None,
-            r"no column PhoneNumber among 'Phone', 'Name', and the first cells of 'Phone' do not look .*; "
-            r"if they are: columns=\{'Phone': 'PhoneNumber'\}",
+            r"no column PhoneNumber among 'Phone', 'Name'; the first cells of 'Phone' hold no phone numbers; "
+            r"say which one holds the numbers: columns=\{HEADER: 'PhoneNumber'\}",
         ),
         ("9812345678,Asha\n", None, "the first line is no header"),
         ("PhoneNumber,Name,Name\n", None, "'Name' stands there twice .columns 2, 3.; leave both out: columns=.'Name'"),
