@@ -137,10 +137,11 @@ def reason_line(count: int, first: InvalidRow, word: str, line: int | None, cell
         line: where the first begins in its file.
         cell: of the first, masked.
     """
+    fault, _, remedy = first.reason.partition("; ")
     in_full = first.reason.startswith(word)
-    example = cell or (None if in_full else first.reason)
+    example = cell or (None if in_full else fault)
     where = f"first in row {first.row:,}{'' if line is None else f' (line {line:,})'}"
-    what = first.reason if in_full else word
+    what = first.reason if in_full else word if remedy in ("", word) else f"{word}; {remedy}"
     return f"{count:,} x {first.field}: {what}; {where}{'' if example is None else f': {example}'}"
 
 

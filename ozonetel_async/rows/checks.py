@@ -254,6 +254,11 @@ class PhoneCheck(ColumnCheck):
 
             reason = diagnose_phone(text)
             raise BadCell(reason if ";" in reason or "expected" in reason else f"{reason}; {self._right}")
+        if isinstance(text, str) and text:
+            digits = len(text.lstrip("+"))
+            raise BadCell(f"too {'few' if digits < 3 else 'many'} digits: {self._right}, got {digits}")
+        if type(cell) is int and cell > 0:
+            raise BadCell(f"too many digits: {self._right}, got {_digits(cell)}")
         more = "; read the column as text" if isinstance(cell, float) else ""
         raise BadCell(f"{shape(cell, self._misfit)}; {self._right}{more}")
 
