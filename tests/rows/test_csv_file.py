@@ -103,7 +103,7 @@ def test_a_nul_in_a_cell_is_for_the_row_to_answer(path: Path) -> None:
         ("PhoneNumber,Name\n", {"PhoneNumber": None}, "no column PhoneNumber"),
         ("PhoneNumber\0,Name\n", None, "line 1: NUL characters.*utf-16"),
         ("PhoneNumber,Name\n".encode("utf-16-le"), None, "line 1: NUL characters.*utf-16"),
-        ("PhoneNumber,Näme\n".encode("cp1252"), None, "line 1: not utf-8-sig text"),
+        ("PhoneNumber,Näme\n".encode("cp1252"), None, "line 1: not UTF-8;"),
         ('PhoneNumber,"Name\n123,A\n', None, "line 1 .*broken quotes"),
     ],
 )
@@ -121,9 +121,9 @@ def test_headers_that_cannot_be(
         ('456,"B"x\n789,C\n', "line 3: broken quotes"),
         ('456,"B\n789,C\n' * 1, r"line 3 \(noticed at line 4\): broken quotes"),
         ('456,"' + "x\n" * 70_000, r"line 3 \(noticed at line \d+\).*field larger than field limit"),
-        (b"456,\xff\n", "line 3: not utf-8-sig text"),
-        (b"456,B\n" * 30_000 + b"\xc3\n", "line 30003: not utf-8-sig text"),
-        (b"456,B\r\n" * 30_000 + b"789,\xe2\x82", "line 30003: not utf-8-sig text"),
+        (b"456,\xff\n", "line 3: not UTF-8;"),
+        (b"456,B\n" * 30_000 + b"\xc3\n", "line 30003: not UTF-8;"),
+        (b"456,B\r\n" * 30_000 + b"789,\xe2\x82", "line 30003: not UTF-8;"),
     ],
 )
 def test_broken_files_are_told_with_their_line(path: Path, row: bytes | str, says: str) -> None:
@@ -135,7 +135,7 @@ def test_broken_files_are_told_with_their_line(path: Path, row: bytes | str, say
 def test_the_line_is_right_when_a_character_straddles_two_reads(path: Path) -> None:
     head = b"PhoneNumber,Name\n123,"
     content = head + b"x" * (65_535 - len(head)) + "é\n".encode() + b"\xff\n"
-    with pytest.raises((ConfigurationError, InputError), match="line 3: not utf-8-sig text"):
+    with pytest.raises((ConfigurationError, InputError), match="line 3: not UTF-8;"):
         list(made(path, content))
 
 
