@@ -20,6 +20,7 @@ from datetime import date, datetime, timedelta
 from typing import ClassVar, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
+from ..models import counted
 from .plain_cells import plain_cell
 
 __all__ = [
@@ -90,7 +91,7 @@ def shape(cell: object, misfit: re.Pattern[str] | None = None) -> str:
         return f"a value of type {type(cell).__name__[:40]}"
     found = misfit.search(cell) if misfit else None
     where = f" with {_kind_of(found.group()[0])} at position {found.start() + 1}" if found and found.group() else ""
-    return f"{len(cell)} character{'s' * (len(cell) != 1)}{where}"
+    return f"{counted(len(cell), 'character')}{where}"
 
 
 def not_a(expected: str, value: object) -> str:

@@ -12,6 +12,7 @@ from msgspec import Struct, to_builtins
 
 from ...journal.counts import counts_of, lists_of, totals_of
 from ...journal.journal import Journal, JournaledBatch
+from ...models import counted, row_span
 from ..arguments import add_output_arguments
 from ..progress import count_rows
 from ..report import count_facts, show_callback_texts
@@ -116,9 +117,11 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     screen.facts(f"Journal {args.journal}", _facts(status))
     for batch in status.unanswered[:_SHOWN]:
         error = f": {batch.error}" if batch.error else ""
-        screen.say(f"rows {batch.first_row} to {batch.last_row}: {batch.state}{error}")
+        screen.say(f"{row_span(batch.first_row, batch.last_row)}: {batch.state}{error}")
     if len(status.unanswered) > _SHOWN:
-        screen.say(f"{len(status.unanswered) - _SHOWN:,} more batches without an answer; --json lists all of them")
+        screen.say(
+            f"{counted(len(status.unanswered) - _SHOWN, 'more batch')} without an answer; --json lists all of them"
+        )
     show_callback_texts(screen, [(batch.first_row, batch.last_row, batch.text) for batch in status.callback_texts])
     screen.result({**to_builtins(status), "exit_code": int(Exit.OK)})
     return Exit.OK
@@ -193,17 +196,17 @@ def _facts(status: _Status) -> Facts:
         *([] if status.leads_waiting is None else [("leads waiting", f"{status.leads_waiting:,} (in no batch yet)")]),
         ("rows taken", f"{status.rows_taken:,}{extent}"),
         *(
-            (state, f"{status.rows[state]:,} rows in {count:,} batches ({_MEANING[state]})")
+            (state, f"{counted(status.rows[state], 'row')} in {counted(count, 'batch')} ({_MEANING[state]})")
             for state, count in status.batches.items()
             if count
         ),
-        ("invalid", f"{status.rows['invalid']:,} rows (not sent)"),
+        ("invalid", f"{counted(status.rows['invalid'], 'row')} (not sent)"),
     ]
     if any(status.callbacks.values()):
         facts += [
             ("callbacks", ", ".join(f"{count:,} {state}" for state, count in status.callbacks.items())),
-            ("added", f"{status.rows_added:,} rows"),
-            ("not added", f"{status.rows_not_added:,} rows (duplicates among them)"),
+            ("added", f"{counted(status.rows_added, 'row')}"),
+            ("not added", f"{counted(status.rows_not_added, 'row')} (duplicates among them)"),
             *count_facts(status.rows_unreported, status.batches_failed),
             ("failed rows", f"{status.failed_rows:,} fetched"),
             ("their lists", ", ".join(f"{count:,} {state}" for state, count in status.lists.items()) or "none"),

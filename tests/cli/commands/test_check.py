@@ -118,7 +118,7 @@ def test_upload_ends_with_the_table_of_reasons_and_what_clean_would_save(tmp_pat
     assert reasons[0].startswith("invalid: 31 x PhoneNumber: blanks, dashes")
     # It comes behind the first 20 invalid rows, and the first of its kind.
     assert any("an extension" in reason and "first in row 36 (line 37)" in reason for reason in reasons)
-    assert "35 rows were invalid and not sent; --rejects FILE writes all of them" in out
+    assert "35 invalid rows not sent; --rejects FILE writes all of them" in out
 
 
 def test_a_check_for_schedule(tmp_path: Path, capsys: Output) -> None:
