@@ -26,11 +26,24 @@ __all__ = [
     "ScheduleReport",
     "ScheduleResult",
     "UploadReport",
+    "counted",
+    "row_span",
 ]
 
 Cell: TypeAlias = str | int | float | date | datetime | None
 # How many cells, by column and then by what is said of them.
 CellCounts: TypeAlias = dict[str, dict[str, int]]
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun in the right number, such as ``1 row``, ``1,200 rows`` or ``2 batches``."""
+    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count:,} {noun}{ending}"
+
+
+def row_span(first: int, last: int) -> str:
+    """The rows from ``first`` to ``last`` as text, such as ``row 7`` or ``rows 1 to 500``."""
+    return f"row {first}" if first == last else f"rows {first} to {last}"
 
 
 class _Phone(Struct, frozen=True):
@@ -322,8 +335,8 @@ class UploadReport(Struct, kw_only=True):
         saved = f" ({self.rows_repairable:,} of them repairable by clean=)" if self.rows_repairable else ""
         flight = f", {self.rows_in_flight:,} in flight" if self.rows_in_flight else ""
         return (
-            f"{self.campaign}: {self.rows_read:,} rows read, {self.rows_accepted:,} accepted, "
+            f"{self.campaign}: {counted(self.rows_read, 'row')} read, {self.rows_accepted:,} accepted, "
             f"{self.rows_invalid:,} invalid{saved}, {self.rows_refused:,} refused, {self.rows_not_sent:,} not sent, "
             f"{self.rows_unknown:,} unknown"
-            f"{flight}; {len(self.batches):,} batches in {self.elapsed:.1f} s{state}"
+            f"{flight}; {counted(len(self.batches), 'batch')} in {self.elapsed:.1f} s{state}"
         )

@@ -19,6 +19,8 @@ from ozonetel_async.models import (
     ScheduleReport,
     ScheduleResult,
     UploadReport,
+    counted,
+    row_span,
 )
 
 FULL = Lead(
@@ -150,3 +152,28 @@ def test_reports_share_no_lists() -> None:
     one.batches.append(BatchResult(0, 1, 1, 1, "unknown"))
     one.invalid_sample.append(InvalidRow(1, "Name", "empty"))
     assert (other.batches, other.invalid_sample) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [
+        (0, "row", "0 rows"),
+        (1, "row", "1 row"),
+        (1_200, "row", "1,200 rows"),
+        (1, "batch", "1 batch"),
+        (2, "batch", "2 batches"),
+    ],
+)
+def test_a_count_has_its_noun_in_the_right_number(count: int, noun: str, text: str) -> None:
+    assert counted(count, noun) == text
+
+
+def test_a_span_of_rows() -> None:
+    assert (row_span(7, 7), row_span(1, 500)) == ("row 7", "rows 1 to 500")
+
+
+def test_a_report_of_one_row_is_in_the_singular() -> None:
+    report = UploadReport(campaign="Diwali", rows_read=1, rows_accepted=1)
+    report.batches = [BatchResult(0, 1, 1, 1, "accepted", transaction_id="1")]
+    assert str(report).startswith("Diwali: 1 row read, 1 accepted, ")
+    assert "; 1 batch in " in str(report)

@@ -9,15 +9,15 @@ from msgspec import to_builtins
 
 from ..config import RateLimit
 from ..errors import InputError
-from ..models import CellCounts, InvalidRow, UploadReport
+from ..models import CellCounts, InvalidRow, UploadReport, counted, row_span
 from ..rows.reasons import reason_word
 from .screen import Facts, Screen, duration
 
 __all__ = [
     "REPORT_KEYS",
     "check_input",
+    "cleaned_facts",
     "count_facts",
-    "counted",
     "reason_line",
     "report_facts",
     "report_values",
@@ -87,7 +87,7 @@ def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
     ]
     if report.rows_repairable:
         facts.append(("repairable", f"{report.rows_repairable:,} of the invalid rows would be sent with --clean"))
-    facts += [("cleaned", text) for text in counted(report.cleaned)]
+    facts += cleaned_facts(report.cleaned)
     if report.batches_settled or report.batches_overdue:
         facts += [
             ("callbacks", f"{report.batches_settled:,} came, {report.batches_overdue:,} did not yet"),
@@ -100,10 +100,10 @@ def report_facts(report: UploadReport, limit: RateLimit) -> Facts:
     return facts
 
 
-def counted(counts: CellCounts) -> list[str]:
-    """Counts by column and word as texts, the most frequent first."""
-    found = [(count, column, word) for column, words in counts.items() for word, count in words.items()]
-    return [f"{count:,} x {column}: {word}" for count, column, word in sorted(found, reverse=True)]
+def cleaned_facts(cleaned: CellCounts) -> Facts:
+    """What was cleaned as labels and values, the most frequent first."""
+    found = [(count, column, kind) for column, kinds in cleaned.items() for kind, count in kinds.items()]
+    return [("cleaned", f"{count:,} x {column}: {kind}") for count, column, kind in sorted(found, reverse=True)]
 
 
 def count_facts(rows_unreported: int, batches_failed: int) -> Facts:
@@ -111,10 +111,10 @@ def count_facts(rows_unreported: int, batches_failed: int) -> Facts:
     facts = (
         (
             "not reported",
-            f"{rows_unreported:,} rows (the callback gave no counts that can be believed)",
+            f"{counted(rows_unreported, 'row')} (the callback gave no counts that can be believed)",
             rows_unreported,
         ),
-        ("failed jobs", f"{batches_failed:,} batches", batches_failed),
+        ("failed jobs", counted(batches_failed, "batch"), batches_failed),
     )
     return [(label, value) for label, value, count in facts if count]
 
@@ -122,9 +122,9 @@ def count_facts(rows_unreported: int, batches_failed: int) -> Facts:
 def show_callback_texts(screen: Screen, texts: Sequence[tuple[int, int, str]]) -> None:
     """Show the first few of what callbacks said, each with the first and the last row it is about."""
     for first_row, last_row, text in texts[:_SHOWN]:
-        screen.say(f"rows {first_row} to {last_row}: the callback said: {text}")
+        screen.say(f"{row_span(first_row, last_row)}: the callback said: {text}")
     if len(texts) > _SHOWN:
-        screen.say(f"{len(texts) - _SHOWN:,} more callbacks like these; --json lists all of them")
+        screen.say(f"{counted(len(texts) - _SHOWN, 'more callback')} like these; --json lists all of them")
 
 
 def reason_line(count: int, first: InvalidRow, word: str, line: int | None, cell: str | None = None) -> str:
@@ -137,10 +137,11 @@ def reason_line(count: int, first: InvalidRow, word: str, line: int | None, cell
         line: where the first begins in its file.
         cell: of the first, masked.
     """
+    fault, _, remedy = first.reason.partition("; ")
     in_full = first.reason.startswith(word)
-    example = cell or (None if in_full else first.reason)
+    example = cell or (None if in_full else fault)
     where = f"first in row {first.row:,}{'' if line is None else f' (line {line:,})'}"
-    what = first.reason if in_full else word
+    what = first.reason if in_full else word if remedy in ("", word) else f"{word}; {remedy}"
     return f"{count:,} x {first.field}: {what}; {where}{'' if example is None else f': {example}'}"
 
 
@@ -168,22 +169,22 @@ def show_invalid(
         else:  # counted with others of their kind
             screen.say(f"invalid: {count:,} x {column}: {word}")
     if len(reasons) > _REASONS:
-        screen.say(f"invalid: {len(reasons) - _REASONS:,} further reasons; --json lists all of them")
+        screen.say(f"invalid: {counted(len(reasons) - _REASONS, 'further reason')}; --json lists all of them")
     if report.rows_invalid:
         where = f"all of them are in {rejects}" if rejects else "--rejects FILE writes all of them"
-        screen.say(f"{report.rows_invalid:,} rows were invalid and not sent; {where}")
+        screen.say(f"{counted(report.rows_invalid, 'invalid row')} not sent; {where}")
 
 
 def show_failures(screen: Screen, report: UploadReport) -> None:
     """Show the first failed requests, what was not sent, and what callbacks said of failed jobs."""
     failed = [batch for batch in report.batches if batch.outcome in ("refused", "unknown")]
     for batch in failed[:_SHOWN]:
-        screen.say(f"rows {batch.first_row} to {batch.last_row}: {batch.outcome}: {batch.error}")
+        screen.say(f"{row_span(batch.first_row, batch.last_row)}: {batch.outcome}: {batch.error}")
     if len(failed) > _SHOWN:
-        screen.say(f"{len(failed) - _SHOWN:,} more requests failed; --json lists all of them")
+        screen.say(f"{counted(len(failed) - _SHOWN, 'more request')} failed; --json lists all of them")
     not_sent = sum(batch.rows for batch in report.batches if batch.outcome == "not_sent")
     if not_sent:
-        screen.say(f"{not_sent:,} rows were read and not sent: {report.stopped_by or 'see above'}")
+        screen.say(f"{counted(not_sent, 'row')} read and not sent: {report.stopped_by or 'see above'}")
     texts = [
         (batch.first_row, batch.last_row, batch.callback_text)
         for batch in report.batches

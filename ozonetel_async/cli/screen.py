@@ -13,6 +13,7 @@ from typing import BinaryIO, Final, Protocol, TextIO
 from msgspec import Struct, json
 
 from ..errors import ConfigurationError
+from ..models import counted
 from ..rows.output_files import private_beside
 from .wording import as_options
 
@@ -86,7 +87,8 @@ class Progress(Struct, frozen=True, kw_only=True):
         """How many rows are done, and in what states, as text."""
         states = ", ".join(f"{count:,} {state}" for state, count in self.states if count)
         extent = "" if self.total is None else f" of {'' if self.exact else 'about '}{self.total:,}"
-        return f"{self.done:,}{extent} rows: {states or 'nothing decided yet'}"
+        rows = "row" if (self.done if self.total is None else self.total) == 1 else "rows"
+        return f"{self.done:,}{extent} {rows}: {states or 'nothing decided yet'}"
 
     def pace(self) -> str:
         """The requests, the rate limit and the time left, or what is waited for, as text."""
@@ -94,7 +96,7 @@ class Progress(Struct, frozen=True, kw_only=True):
             return self.waiting
         slot = "next slot free now" if self.next_free_in <= 0 else f"next slot in {self.next_free_in:.1f} s"
         left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
-        return f"{self.requests:,} requests, {slot}{left}"
+        return f"{counted(self.requests, 'request')}, {slot}{left}"
 
 
 def duration(seconds: float) -> str:

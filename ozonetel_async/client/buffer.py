@@ -40,7 +40,7 @@ from ..models import BufferReceipt, CellCounts, InvalidRow, Lead, Row
 from ..protocol.replies import Reply, batch_receipt
 from ..protocol.requests import Params
 from ..rows.batches import Batch, Chunker, OnInvalid, raise_invalid
-from ..rows.checks import shape
+from ..rows.checks import not_a
 from ..rows.columns import extra_problem, label, lead_columns
 from ..sending.dispatcher import ApiRequest, Dispatcher, check_queue_options
 
@@ -289,7 +289,7 @@ class LeadBuffer:
         """The lead as a request of its own and what was repaired in it, or the error that concerns it."""
         self._check_open()
         if not isinstance(lead, Lead):
-            raise InvalidLeadError("lead", f"{shape(lead)}; expected a Lead", endpoint="bulk")
+            raise InvalidLeadError("lead", not_a("Lead", lead))
         try:
             chunker = self._new_chunker(raise_invalid, 1)
             (batch,) = chunker.feed([lead])
@@ -299,7 +299,7 @@ class LeadBuffer:
             stray = [name for name in lead.extra if name not in self._extras]
             if not stray:
                 return batch.payload, chunker.cleaned
-            problem = InvalidLeadError(label(stray[0]), "not one of the buffer's columns=(...)", endpoint="bulk")
+            problem = InvalidLeadError(label(stray[0]), "not one of the buffer's columns=(...)")
         raise problem
 
     def _check_open(self) -> None:
@@ -684,7 +684,7 @@ def _as_unknown(error: OzonetelError) -> OzonetelError:
 
 def _of_lead(error: InvalidLeadError) -> InvalidLeadError:
     """The error by the lead's own field, without the number of a row that the caller does not know of."""
-    return InvalidLeadError(_COLUMNS.get(error.field, error.field), error.reason, endpoint="bulk")
+    return InvalidLeadError(_COLUMNS.get(error.field, error.field), error.reason)
 
 
 def _journaled(index: int) -> Batch:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ..callbacks.results import JobResult
 from ..masking import redact
-from ..models import UploadReport
+from ..models import UploadReport, counted
 from .failed_rows import failed_leads
 from .journal import Journal, JournaledBatch
 
@@ -78,7 +78,7 @@ def batch_counts(batch: JournaledBatch, result: JobResult) -> BatchCounts:
     if added is None or not_added is None or not total == batch.rows == added + not_added:
         told = zip(("uploaded", "processed", "not processed"), counts, strict=True)
         said = ", ".join(f"{name} {'?' if count is None else format(count, ',')}" for name, count in told)
-        added, not_added, text = 0, 0, f"{text}; {said} for {batch.rows:,} rows sent"
+        added, not_added, text = 0, 0, f"{text}; {said} for {counted(batch.rows, 'row')} sent"
     unreported = batch.rows - added - not_added
     shown = text if unreported or not result.succeeded else None
     place = (batch.index, batch.first_row, batch.last_row)

@@ -23,10 +23,10 @@ from msgspec.json import Encoder
 from ..config import Cleaning, ClientConfig, Dialect
 from ..errors import ConfigurationError, InvalidLeadError
 from ..models import CellCounts, InvalidRow, Lead, Row
-from .checks import DateLimits, shape, unreadable
+from .checks import DateLimits, not_a, shape, unreadable
 from .columns import Layout, columns_problem
 from .layout import (
-    NOT_A_ROW,
+    ROW,
     BadRow,
     Change,
     Changes,
@@ -335,7 +335,7 @@ def _names(row: object) -> list[str] | None:
         return list(row)
     if is_sequence(row):
         return None
-    raise BadRow("row", NOT_A_ROW.format(shape(row)))
+    raise BadRow("row", not_a(ROW, row))
 
 
 _Checked: TypeAlias = tuple[Columns, Sequence[int], Problems, Changes]

@@ -20,6 +20,7 @@ from datetime import date, datetime, timedelta
 from typing import ClassVar, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
+from ..models import counted
 from .plain_cells import plain_cell
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "TimeCheck",
     "Value",
     "is_missing",
+    "not_a",
     "shape",
     "unreadable",
 ]
@@ -89,7 +91,12 @@ def shape(cell: object, misfit: re.Pattern[str] | None = None) -> str:
         return f"a value of type {type(cell).__name__[:40]}"
     found = misfit.search(cell) if misfit else None
     where = f" with {_kind_of(found.group()[0])} at position {found.start() + 1}" if found and found.group() else ""
-    return f"{len(cell)} character{'s' * (len(cell) != 1)}{where}"
+    return f"{counted(len(cell), 'character')}{where}"
+
+
+def not_a(expected: str, value: object) -> str:
+    """What is wrong with a value of another type than ``expected``, a name that takes "a" before it."""
+    return f"expected a {expected}, got {type(value).__name__[:40]}"
 
 
 def unreadable(error: Exception) -> str:
@@ -248,6 +255,11 @@ class PhoneCheck(ColumnCheck):
 
             reason = diagnose_phone(text)
             raise BadCell(reason if ";" in reason or "expected" in reason else f"{reason}; {self._right}")
+        if isinstance(text, str) and text:
+            digits = len(text.lstrip("+"))
+            raise BadCell(f"too {'few' if digits < 3 else 'many'} digits: {self._right}, got {digits}")
+        if type(cell) is int and cell > 0:
+            raise BadCell(f"too many digits: {self._right}, got {_digits(cell)}")
         more = "; read the column as text" if isinstance(cell, float) else ""
         raise BadCell(f"{shape(cell, self._misfit)}; {self._right}{more}")
 

@@ -398,8 +398,9 @@ class CsvRows(Iterable[list[str]]):
         if isinstance(error, OSError):
             raise InputError(f"cannot read {self._name}: {error.strerror or error}") from None
         if isinstance(error, UnicodeError):
+            encoding = "UTF-8" if self._encoding == _DEFAULT_ENCODING else self._encoding
             raise InputError(
-                f"{self._name}, line {self._undecodable_line()}: not {self._encoding} text, and no row from line "
+                f"{self._name}, line {self._undecodable_line()}: not {encoding}, and no row from line "
                 f"{self._first_unread()} on was read; pass the file's own encoding, such as encoding='cp1252' or "
                 "'utf-16'"
             ) from None

@@ -172,11 +172,8 @@ def _phone_column(
         return None, "the first line is no header, it holds numbers; put a line with PhoneNumber,… above it"
     missing = f"no column {PHONE} among {_listed(names)}"
     if called:
-        first = names[called[0]]
-        return None, (
-            f"{missing}, and the first cells of {label(first)!r} do not look like phone numbers; "
-            f"if they are: {_mend(first, PHONE)}"
-        )
+        # None of them is proposed: the numbers are more likely in a column that is called otherwise.
+        missing += f"; the first cells of {_listed([names[i] for i in called])} hold no phone numbers"
     return None, f"{missing}; say which one holds the numbers: columns={{HEADER: {PHONE!r}}}"
 
 

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..config import Cleaning, Dialect
 from ..models import Lead, Row
-from .checks import BadCell, ColumnCheck, DateLimits, Value, shape, unreadable
+from .checks import BadCell, ColumnCheck, DateLimits, Value, not_a, shape, unreadable
 from .columns import PHONE, REQUIRED, Layout, check_for, extra_problem, label, lead_columns
 
 __all__ = [
-    "NOT_A_ROW",
+    "ROW",
     "BadRow",
     "Change",
     "Changes",
@@ -102,7 +102,7 @@ class BadRow(Exception):  # noqa: N818 - a verdict passed between functions, nev
         self.reason = reason
 
 
-NOT_A_ROW = "{}, not a row; expected a Lead, a mapping or a sequence of cells"
+ROW = "Lead, a mapping or a sequence of cells"
 
 
 def is_sequence(row: object) -> bool:
@@ -261,7 +261,7 @@ class FixedColumns(ColumnFit):
         if isinstance(row, UnfitRow):
             raise BadRow(row.field, row.reason)
         if not is_sequence(row):
-            raise BadRow("row", NOT_A_ROW.format(shape(row)))
+            raise BadRow("row", not_a(ROW, row))
         if not self._positional:
             raise BadRow("row", "a sequence, whose cells have no names; expected a mapping, or columns=(...)")
         assert isinstance(row, Sequence)
@@ -322,7 +322,7 @@ class LeadColumns(ColumnFit):
             return [*fixed, {name: cell for name, cell in row.items() if name not in self._rules.service_names}]
         if is_sequence(row):
             raise BadRow("row", "a sequence, whose cells have no names; expected a lead, or columns=(...)")
-        raise BadRow("row", NOT_A_ROW.format(shape(row)))
+        raise BadRow("row", not_a(ROW, row))
 
     def check(self, cells: Columns) -> tuple[Columns, Problems, Changes]:
         """As for any frame, then the extras."""

@@ -9,13 +9,14 @@ from ..models import CellCounts
 
 __all__ = ["count_reason", "reason_word"]
 
-# What a reason says of the one cell: its length, the place of a character, how many digits.
-_OF_THE_CELL = re.compile(r"^[\d,]+ characters?(?: with (?=\w)|, |$)| at position \d+| of (?:more than )?\d+ digits")
+# What a reason says of the one cell: its length, how many digits, the place of a character.
+_OF_THE_CELL = re.compile(r"^[\d,]+ characters?(?:, |$)|^a whole number of (?:more than )?\d+ digits$")
+_OTHER_DIGITS = re.compile(r" of (?:more than )?\d+ digits")
+_CHARACTER = re.compile(r"^[\d,]+ characters? with (.+) at position \d+")
 _ENDS = re.compile(r"; |: expected |, got ")
 _WORDS: Final = {
-    "": "another form",
     "cells": "more or fewer cells than columns",
-    "its headers": "too many characters",
+    "characters with its headers": "too many characters",
 }
 # Columns and reasons beyond this many, which no file of people has, are counted together.
 _MOST_COLUMNS, _MOST_WORDS = 100, 50
@@ -23,14 +24,15 @@ _OTHERS = "others"
 
 
 def reason_word(reason: str) -> str:
-    """What a reason shares with those of other cells: no lengths, no places, no remedy.
+    """What a reason shares with those of other cells: no lengths, no places, no remedy unless that is all there is.
 
     Args:
         reason: as in ``InvalidRow``, such as ``"12 characters with a letter at position 3; expected …"``.
     """
-    text = _ENDS.split(reason, maxsplit=1)[0]
-    text = re.sub(r"^[\d,]+ ", "", _OF_THE_CELL.sub("", text))
-    return _WORDS.get(text, text)
+    fault, *rest = _ENDS.split(reason)
+    text = _OF_THE_CELL.sub("", _CHARACTER.sub(r"\1 in it", fault))
+    text = re.sub(r"^[\d,]+ ", "", _OTHER_DIGITS.sub("", text))
+    return _WORDS.get(text, text) or next(iter(rest), fault)
 
 
 def count_reason(counts: CellCounts, column: str, reason: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from .checks import (
     TextCheck,
     Value,
     is_missing,
+    not_a,
     shape,
     unreadable,
 )
@@ -64,7 +65,7 @@ def check_lead(
         InvalidLeadError: a field that the service would not take, by its name in ``Lead`` or in ``extra``.
     """
     if not isinstance(lead, Lead):
-        raise InvalidLeadError("lead", f"{shape(lead)}; expected a Lead")
+        raise InvalidLeadError("lead", not_a("Lead", lead))
     field = "phone_number"
     checks = _lead_checks(dialect, skip_name_validation, clean)
     kinds: dict[str, str] = {}

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ..config import DEFAULT_TIMEZONE, Cleaning, Dialect, Limits, chosen_cleaning, timezone_named
 from ..errors import OzonetelError
-from ..models import CellCounts, InvalidRow, Lead, Row
+from ..models import CellCounts, InvalidRow, Lead, Row, counted
 from ..protocol.endpoints import endpoint_table
 from ..rows.batches import Chunker
 from ..rows.changes import ChangesFile, LineNumbers
@@ -90,11 +90,13 @@ class CheckReport(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         saved = f" ({self.rows_repairable:,} of them repairable by clean=Cleaning())" if self.rows_repairable else ""
+        least = f" in at least {self.seconds / 60:,.1f} minutes" if self.seconds else ""
         lines = [
-            f"{self.rows:,} rows: {self.rows_valid:,} valid, {self.rows_invalid:,} invalid{saved}",
-            f"to send: {self.requests:,} requests in at least {self.seconds / 60:,.1f} minutes, "
-            f"columns {', '.join(self.columns) or 'none'}",
-            f"duplicates: {self.duplicates:,} among {self.numbers_compared:,} phone numbers",
+            f"{counted(self.rows, 'row')}: {self.rows_valid:,} valid, {self.rows_invalid:,} invalid{saved}",
+            f"to send: {counted(self.requests, 'request')}{least}, columns {', '.join(self.columns)}"
+            if self.columns
+            else "to send: nothing",
+            f"duplicates: {self.duplicates:,} among {counted(self.numbers_compared, 'phone number')}",
         ]
         lines += [f"invalid: {_told(reason)}" for reason in self.invalid]
         for column, kinds in self.cleaned.items():
@@ -171,7 +173,7 @@ async def check_leads(
         failure = await _feed(chunker, RowSource(leads, named=names is None), examined)
     limit = (limits or Limits()).schedule if schedule else (limits or Limits()).bulk
     reasons = examined.reasons()
-    invalid = sum([counted.rows for counted in reasons])
+    invalid = sum([reason.rows for reason in reasons])
     return CheckReport(
         rows=chunker.rows_taken,
         rows_valid=chunker.rows_taken - invalid,
@@ -258,8 +260,8 @@ class _Examined:
         self._lines.of(chunker.rows_taken)
 
     def reasons(self) -> tuple[InvalidRows, ...]:
-        counted = [replace(first, rows=self._counts[column][word]) for (column, word), first in self._first.items()]
-        return tuple(sorted(counted, key=lambda invalid: -invalid.rows))
+        found = [replace(first, rows=self._counts[column][word]) for (column, word), first in self._first.items()]
+        return tuple(sorted(found, key=lambda invalid: -invalid.rows))
 
     def close(self) -> None:
         self._lines.close()

@@ -16,7 +16,7 @@ from ..errors import JournalError
 from ..failed_rows.collect import collect_failed_rows
 from ..journal.counts import add_counts
 from ..journal.journal import Journal
-from ..models import UploadReport
+from ..models import UploadReport, counted
 from ..protocol.requests import Params
 from ..rows.batches import ChunkerMaker, chunker_maker
 from ..rows.cleaning.suspicions import JUDGED_ROWS, PhoneSuspicions
@@ -140,7 +140,7 @@ async def _await_callbacks(report: UploadReport, journal: Journal, options: Uplo
             if missing != told:
                 told = missing
                 await add_counts(report, journal)
-                report.waiting_for = f"{missing:,} callback{'s' * (missing != 1)}"
+                report.waiting_for = counted(missing, "callback")
                 if options.on_progress is not None:
                     options.on_progress(report)
             if (left := deadline - clock()) <= 0:

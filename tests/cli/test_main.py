@@ -74,6 +74,21 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert f"ozonetel: error: {result['message']}\n" == told.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "parser"),
+    [
+        (["status", "x.journal", "-q"], "ozonetel status"),
+        (["status", "x.journal", "more"], "ozonetel status"),
+        (["--frobnicate", "status", "x.journal"], "ozonetel"),
+    ],
+)
+def test_wrong_usage_of_a_command_points_to_its_own_help(
+    arguments: list[str], parser: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == Exit.USAGE
+    assert capsys.readouterr().err.endswith(f"; see {parser} --help\n")
+
+
 @pytest.mark.parametrize("arguments", [[f"--api-key={KEY}"], ["--api-key", KEY], [KEY]])
 def test_a_key_in_the_arguments_is_not_repeated(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["upload", "leads.csv", "-c", "x", *arguments]) == Exit.USAGE

@@ -290,6 +290,7 @@ def test_an_invalid_lead_fails_alone_and_at_once(service: Service, bad: Any, fie
                 with pytest.raises(InvalidLeadError) as caught:
                     await call(bad)
                 assert (caught.value.field, caught.value.row) == (field, None)
+                assert str(caught.value).startswith(f"{field}: "), "as add_lead says it"
             good = asyncio.create_task(bench.buffer.add(lead(7, extra={"Email": "a@b.in"})))
             await asyncio.sleep(0)
             assert asyncio.get_running_loop().time() < 0.01

@@ -232,7 +232,7 @@ def test_a_name_may_be_anything_sendable_when_its_validation_is_skipped() -> Non
 @pytest.mark.parametrize("make", [add, legacy])
 @pytest.mark.parametrize("lead", ["9812345678", {"phone_number": "9812345678"}, None, 5])
 def test_a_single_lead_is_a_lead(make: Callable[..., dict[str, object]], lead: object) -> None:
-    with pytest.raises(InvalidLeadError, match="expected a Lead") as caught:
+    with pytest.raises(InvalidLeadError, match=f"^lead: expected a Lead, got {type(lead).__name__}$") as caught:
         make(cast(Lead, lead))
     assert "98123" not in str(caught.value)
 
@@ -390,6 +390,11 @@ def test_any_text_as_a_callback_url_ends_well(text: str) -> None:
 def test_bad_campaigns(campaign: object) -> None:
     with pytest.raises(ConfigurationError, match="campaign: expected printable text"):
         check_campaign(cast(str, campaign))
+
+
+def test_a_lead_in_the_place_of_the_campaign_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="campaign: expected printable text that is not empty, got Lead"):
+        check_campaign(cast(str, Lead("9812345678")))
 
 
 @pytest.mark.parametrize("campaign", ["Diwali", "दिवाली 2026", "a&b=c+d%", 'quo"ted'])

@@ -337,3 +337,20 @@ def test_name_validation_can_be_skipped_but_not_for_control_characters() -> None
     assert checked(Lead("123", name="Zoë"), skip_name_validation=True)["name"] == "Zoë"
     with pytest.raises(InvalidLeadError, match="control character"):
         checked(Lead("123", name="a\nb"), skip_name_validation=True)
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("12", "too few digits: expected 3 to 16 digits with an optional leading '+', got 2"),
+        ("+", "too few digits: expected 3 to 16 digits with an optional leading '+', got 0"),
+        (12, "too few digits: expected 3 to 16 digits with an optional leading '+', got 2"),
+        ("+" + "9" * 17, "too many digits: expected 3 to 16 digits with an optional leading '+', got 17"),
+        (10**16, "too many digits: expected 3 to 16 digits with an optional leading '+', got 17"),
+        (10**30, "too many digits: expected 3 to 16 digits with an optional leading '+', got more than 20"),
+    ],
+)
+def test_a_phone_number_of_the_wrong_length_is_told_by_its_digits(cell: object, reason: str) -> None:
+    with pytest.raises(BadCell) as caught:
+        check("PhoneNumber").one(cell)
+    assert caught.value.reason == reason

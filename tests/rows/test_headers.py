@@ -75,6 +75,16 @@ def test_a_column_that_is_not_recognised_is_never_proposed() -> None:
     assert "'Record ID': " not in str(caught.value)
 
 
+@pytest.mark.parametrize("cell", ["", "NA"])
+def test_a_recognised_column_without_numbers_is_named_and_not_proposed(cell: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_header(["Primary No", "Alt Mobile", "Phone"], {}, [["9812300001", cell, cell]])
+    assert str(caught.value) == (
+        "no column PhoneNumber among 'Primary No', 'Alt Mobile', 'Phone'; the first cells of 'Alt Mobile', 'Phone' "
+        "hold no phone numbers; say which one holds the numbers: columns={HEADER: 'PhoneNumber'}"
+    )
+
+
 def test_a_column_named_by_the_caller_is_not_looked_for() -> None:
     renames = {"Serial": "PhoneNumber", "Mobile": None}
     assert read_header(["Serial", "Mobile"], renames, NUMBERS).columns == ("PhoneNumber",)

@@ -30,7 +30,7 @@ async def test_rows_are_told_by_reason_with_an_example_each(tmp_path: Path) -> N
     assert (report.rows, report.rows_valid, report.rows_invalid, report.rows_repairable) == (6, 2, 4, 3)
     assert [(told.column, told.reason, told.rows) for told in report.invalid] == [
         ("PhoneNumber", "blanks, dashes, dots or brackets in the number", 2),
-        ("Name", 'a "\'"', 1),
+        ("Name", 'a "\'" in it', 1),
         ("PhoneNumber", "two numbers in one cell", 1),
     ]
     first = report.invalid[0]
@@ -42,6 +42,19 @@ async def test_rows_are_told_by_reason_with_an_example_each(tmp_path: Path) -> N
     assert "6 rows: 2 valid, 4 invalid (3 of them repairable by clean=Cleaning())" in text
     assert "first in row 1, line 3: xxxxx xxxxx" in text
     assert "98123" not in text
+
+
+async def test_one_of_each_is_in_the_singular() -> None:
+    report = await check_leads([["9812345678"]], columns=("PhoneNumber",))
+    assert str(report).splitlines() == [
+        "1 row: 1 valid, 0 invalid",
+        "to send: 1 request, columns PhoneNumber",
+        "duplicates: 0 among 1 phone number",
+    ]
+
+
+async def test_without_a_valid_row_there_is_nothing_to_send() -> None:
+    assert "to send: nothing\n" in str(await check_leads([["12"]], columns=("PhoneNumber",)))
 
 
 async def test_cleaning_is_tried_and_told() -> None:

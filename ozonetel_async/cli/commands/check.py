@@ -10,7 +10,7 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 
 from ...config import DEFAULT_TIMEZONE, Limits, RateLimit
-from ...models import InvalidRow
+from ...models import InvalidRow, counted
 from ...rows.files import FileRows
 from ...upload.check import CheckReport, check_leads
 from ..arguments import (
@@ -23,7 +23,7 @@ from ..arguments import (
     rate_limit,
     rejects_of,
 )
-from ..report import check_input, counted, reason_line
+from ..report import check_input, cleaned_facts, reason_line
 from ..screen import Exit, Facts, OutputError, Screen, duration
 
 __all__ = ["CHECK_KEYS", "add_arguments", "run"]
@@ -120,9 +120,9 @@ def _facts(report: CheckReport, rows: FileRows, args: argparse.Namespace) -> Fac
         ("rows", f"{report.rows:,}"),
         ("to be sent", f"{report.rows_valid:,}"),
         ("invalid", f"{report.rows_invalid:,} (would not be sent){saved}"),
-        ("duplicates", f"{report.duplicates:,} rows with the number of an earlier row{compared}"),
+        ("duplicates", f"{counted(report.duplicates, 'row')} with the number of an earlier row{compared}"),
         ("requests", f"{report.requests:,}{_time(report.seconds)}"),
-        *[("cleaned", text) for text in counted(report.cleaned)],
+        *cleaned_facts(report.cleaned),
     ]
     written = (("rejects", args.rejects), ("changes", args.changes))
     facts += [(f"file of {what}", path) for what, path in written if path is not None]

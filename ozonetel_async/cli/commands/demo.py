@@ -19,7 +19,7 @@ from msgspec import Struct, to_builtins
 from ...client.client import OzonetelClient
 from ...config import DEFAULT_TIMEZONE, Limits, RateLimit
 from ...errors import ConfigurationError
-from ...models import Lead, UploadReport
+from ...models import Lead, UploadReport, counted
 from ...rows.csv_file import read_csv
 from ..arguments import add_output_arguments, row_count, seconds
 from ..progress import OnProgress, Watcher
@@ -131,7 +131,9 @@ async def _upload(
     except OSError as error:
         raise ConfigurationError(f"cannot write {leads}: {error.strerror or error}") from None
     simulator.dnd.update(file.do_not_disturb)
-    screen.say(f"{args.rows:,} made-up rows; {limit.requests} requests of 500 rows in any {limit.per:g} s")
+    screen.say(
+        f"{counted(args.rows, 'made-up row')}; {counted(limit.requests, 'request')} of 500 rows in any {limit.per:g} s"
+    )
     client = OzonetelClient(
         simulator.api_key,
         simulator.username,
@@ -188,7 +190,7 @@ def checks(done: Run, simulator: Simulator) -> list[Check]:
     report, campaign = done.report, simulator.campaigns[_CAMPAIGN]
     reasons = _left_out(simulator)
     duplicates, disturb = reasons.pop(_DUPLICATE, 0), reasons.pop(_DO_NOT_DISTURB, 0)
-    counted = sum(
+    told = sum(
         getattr(report, f"rows_{outcome}") for outcome in ("accepted", "invalid", "refused", "not_sent", "unknown")
     )
     queued = simulator.rows_applied("bulk")
@@ -201,8 +203,8 @@ def checks(done: Run, simulator: Simulator) -> list[Check]:
     return [
         Check(
             "every row has one outcome",
-            done.file.rows == report.rows_read == counted,
-            f"{counted:,} of {done.file.rows:,}",
+            done.file.rows == report.rows_read == told,
+            f"{told:,} of {done.file.rows:,}",
         ),
         Check(
             "the rejected rows are the bad ones",
@@ -253,7 +255,7 @@ def _pace(done: Run, simulator: Simulator, limit: RateLimit) -> Facts:
     floor = (len(done.report.batches) - 1) // limit.requests * (limit.per + round_trip)
     over = f", {100 * (done.report.elapsed / floor - 1):+.1f} %" if floor else ""
     judged = (
-        f"{simulator.arrivals(name)} requests, worst window {simulator.worst_window(name)} of "
+        f"{counted(simulator.arrivals(name), 'request')}, worst window {simulator.worst_window(name)} of "
         f"{simulator.windows[name].requests}, {simulator.refusals(name)} refused"
         for name in ("bulk", "add")
     )

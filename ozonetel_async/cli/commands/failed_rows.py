@@ -14,6 +14,7 @@ from ...failed_rows.collect import collect_failed_rows
 from ...journal.counts import counts_of, lists_of, totals_of
 from ...journal.failed_rows import failed_leads
 from ...journal.journal import Header, Journal, JournaledBatch
+from ...models import counted, row_span
 from ...rows.files import FileRows, reopen
 from ...rows.headers import REPORTED, own_columns
 from ...rows.rejects import OriginalRows, RejectsWriter
@@ -144,18 +145,18 @@ class _Summary:
     def warnings(self) -> Iterator[str]:
         """What is missing, one line each."""
         if self.missing:
-            yield f"{self.missing:,} batches have no callback yet"
+            yield f"{counted(self.missing, 'batch')} without a callback yet"
         with_text = [batch for batch in self.counts if batch.text is not None]
         for batch in with_text[:_SHOWN]:
-            yield f"rows {batch.first_row} to {batch.last_row}: the callback said: {batch.text}"
+            yield f"{row_span(batch.first_row, batch.last_row)}: the callback said: {batch.text}"
         if len(with_text) > _SHOWN:
-            yield f"{len(with_text) - _SHOWN:,} more callbacks like these; status --json lists all of them"
+            yield f"{counted(len(with_text) - _SHOWN, 'more callback')} like these; status --json lists all of them"
         if self.lists["expired"]:
-            yield f"{self.lists['expired']:,} lists were not fetched within the 24 hours for which their links work"
+            yield f"{counted(self.lists['expired'], 'list')} not fetched within the 24 hours for which links work"
         for entry in self._failed[:_SHOWN]:
-            yield f"rows {entry.first_row} to {entry.last_row}: list {entry.failed_file}"
+            yield f"{row_span(entry.first_row, entry.last_row)}: list {entry.failed_file}"
         if len(self._failed) > _SHOWN:
-            yield f"{len(self._failed) - _SHOWN:,} more lists could not be fetched; --json lists all of them"
+            yield f"{counted(len(self._failed) - _SHOWN, 'more list')} could not be fetched; --json lists all of them"
 
     def values(self) -> dict[str, object]:
         """All of it as plain values."""

@@ -11,6 +11,7 @@ from typing import Final
 from ...callbacks.receiver import CallbackReceiver
 from ...config import DEFAULT_TIMEZONE
 from ...journal.folder import JournalFolder
+from ...models import counted
 from ..arguments import add_output_arguments, address
 from ..listen import MOST_CONNECTIONS, listening
 from ..screen import Exit, Screen
@@ -67,7 +68,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     finally:
         log.removeHandler(handler)
     stored = seen.pop(200, 0)
-    screen.say(f"{stored:,} callbacks stored, {sum(seen.values()):,} requests turned away")
+    screen.say(f"{counted(stored, 'callback')} stored, {counted(sum(seen.values()), 'request')} turned away")
     turned_away = {str(status): count for status, count in sorted(seen.items())}
     screen.result({"stored": stored, "turned_away": turned_away, "exit_code": int(Exit.OK)})
     return Exit.OK

@@ -14,7 +14,7 @@ from ...client.client import OzonetelClient
 from ...config import Cleaning
 from ...errors import ConfigurationError, OzonetelError
 from ...masking import redact
-from ...models import CellCounts, InvalidRow, Row, ScheduleOutcome, ScheduleReport, ScheduleResult
+from ...models import CellCounts, InvalidRow, Row, ScheduleOutcome, ScheduleReport, ScheduleResult, counted
 from ...rows.files import FileRows
 from ...rows.rejects import Rejects, RejectsFile
 from ...upload.check import check_leads
@@ -30,7 +30,7 @@ from ..arguments import (
 )
 from ..connection import connect, simulated
 from ..progress import count_file_rows
-from ..report import check_input, counted
+from ..report import check_input, cleaned_facts
 from ..screen import Exit, Meter, OutputError, Progress, ResultFile, Screen
 from ..signals import stop_on_signals
 
@@ -223,14 +223,15 @@ def _show(screen: Screen, args: argparse.Namespace, report: ScheduleReport, *, c
     if args.out == "-":
         return
     counts = [(outcome, f"{report.count(outcome):,}") for outcome in _OUTCOMES]
-    cleaned = [("cleaned", text) for text in counted(report.cleaned)]
-    screen.facts(f"Campaign {args.campaign}", [("rows", f"{len(report.results):,}"), *counts, *cleaned])
+    screen.facts(
+        f"Campaign {args.campaign}", [("rows", f"{len(report.results):,}"), *counts, *cleaned_facts(report.cleaned)]
+    )
     others = _not_accepted(report)
     for other in others if complete else others[:_SHOWN]:
         screen.say(f"row {other['row']}: {other['outcome']}: {other['message']}")
     if len(others) > _SHOWN and not complete:
         where = f"all of them are in {args.out}" if args.out else "--out FILE writes all of them"
-        screen.say(f"{len(others) - _SHOWN:,} more rows were not accepted; {where}")
+        screen.say(f"{counted(len(others) - _SHOWN, 'more row')} not accepted; {where}")
 
 
 def _not_accepted(report: ScheduleReport) -> list[dict[str, object]]:

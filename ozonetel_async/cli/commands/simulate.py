@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from ...models import counted
 from ..arguments import latency, port, seconds
 from ..connection import start
 from ..screen import Exit, Screen
@@ -74,7 +75,7 @@ async def run(args: argparse.Namespace, screen: Screen) -> int:
     finally:
         await simulator.close()
     _show_changes(simulator, figures, screen)
-    stored = [(f"campaign {name}", f"{campaign.stored:,} leads") for name, campaign in simulator.campaigns.items()]
+    stored = [(f"campaign {name}", counted(campaign.stored, "lead")) for name, campaign in simulator.campaigns.items()]
     screen.facts("Total", [*sorted(figures.items()), *stored])
     return Exit.OK
 
@@ -95,8 +96,8 @@ def _show_changes(simulator: Simulator, figures: dict[str, str], screen: Screen)
     """Bring the figures of each endpoint up to date, and show those that have changed."""
     for endpoint in sorted({*figures, *(request.endpoint for request in simulator.log)}):
         rows, refused = simulator.rows_applied(endpoint), simulator.refusals(endpoint)
-        parts = [f"{simulator.arrivals(endpoint):,} requests"]
-        parts += [f"{rows:,} rows taken in"] if rows else []
+        parts = [counted(simulator.arrivals(endpoint), "request")]
+        parts += [f"{counted(rows, 'row')} taken in"] if rows else []
         parts += [f"{refused:,} refused for the rate"] if refused else []
         text = ", ".join(parts)
         if figures.get(endpoint) != text:

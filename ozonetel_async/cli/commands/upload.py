@@ -17,7 +17,7 @@ from ...client.client import OzonetelClient
 from ...config import DEFAULT_TIMEZONE, Cleaning, RateLimit, RetryPolicy, Timeouts
 from ...errors import ConfigurationError, JournalError, OzonetelError
 from ...journal.journal import Journal
-from ...models import UploadReport
+from ...models import UploadReport, counted
 from ...protocol.params import Action
 from ...rows.changes import LineNumbers
 from ...rows.files import FileRows
@@ -177,7 +177,7 @@ async def perform(job: UploadJob, args: argparse.Namespace, screen: Screen) -> i
         facts = [*report_facts(run.report, limit_of(args))]
         if simulator is not None and code != Exit.INTERRUPTED:
             await simulator.settle()
-            facts.append(("in the simulator", f"{simulator.campaigns[job.campaign].stored:,} leads"))
+            facts.append(("in the simulator", counted(simulator.campaigns[job.campaign].stored, "lead")))
     resume = job.resume if code in (Exit.INTERRUPTED, Exit.STOPPED) else None
     screen.facts(f"Campaign {run.report.campaign}", facts)
     with contextlib.closing(LineNumbers(job.rows)) as lines:

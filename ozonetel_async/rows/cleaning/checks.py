@@ -5,6 +5,8 @@ The column check finds the misfits; only these go to the cleaner, and what comes
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from ...config import Cleaning
 from ..checks import BadCell, ColumnCheck, DateLimits, ExtraCheck, Grammar, NameCheck, PhoneCheck, Value
 from .cell_text import cell_text
@@ -27,7 +29,7 @@ class CleaningPhoneCheck(PhoneCheck):
     def repaired(self, cell: object) -> tuple[Value, str]:
         """As for any check."""
         cleaned = _cleaned(self._cleaner, cell)
-        kind = cleaned.kind or ("" if isinstance(cell, str | int) else _NUMBER)
+        kind = cleaned.kind or ("" if isinstance(cell, str | int | Decimal) else _NUMBER)
         return self.one(cleaned.text), kind
 
 

@@ -138,7 +138,8 @@ def _counted(text: str, kind: str) -> Cleaned | Refused:
         return TWO_NUMBERS if re.search(r"[0-9]\+[0-9]", bare) else NO_NUMBER
     count = len(found[1])
     if not _LEAST <= count <= _MOST:
-        return Refused(f"no phone number: expected {_LEAST} to {_MOST} digits, got {count}")
+        few = count < _LEAST
+        return Refused(f"too {'few' if few else 'many'} digits: expected {_LEAST} to {_MOST} digits, got {count}")
     return Cleaned(bare.replace("++", "+"), kind) if found[1].strip("0") else NO_NUMBER
 
 

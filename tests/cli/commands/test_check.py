@@ -94,6 +94,20 @@ def test_what_is_checked_is_what_is_sent(tmp_path: Path, simulator: Simulator, c
     assert sent(simulator) == [["919812300001", "Asha"], ["919812300001", "OBrien"], ["919812300001", "Uma"]]
 
 
+def test_the_reasons_tell_what_is_wrong_without_a_look_at_the_cells(tmp_path: Path, capsys: Output) -> None:
+    rows = ["12,5", "12345678901234567,5", "9812345678,100", "9812345678,high"]
+    (tmp_path / "leads.csv").write_text("\n".join(["PhoneNumber,Priority", *rows]) + "\n")
+    assert main(["check", "leads.csv"]) == Exit.NOT_ALL
+    assert [line for line in shown(capsys)[0].splitlines() if line.startswith("invalid: ")] == [
+        "invalid: 1 x PhoneNumber: too few digits: expected 3 to 16 digits with an optional leading '+', got 2; "
+        "first in row 1 (line 2): xx",
+        "invalid: 1 x PhoneNumber: too many digits: expected 3 to 16 digits with an optional leading '+', got 17; "
+        "first in row 2 (line 3): xxxxxxxxxxxxxxxxx",
+        "invalid: 1 x Priority: expected a whole number from 0 to 99; first in row 3 (line 4): xxx",
+        "invalid: 1 x Priority: a letter in it; expected a whole number from 0 to 99; first in row 4 (line 5): high",
+    ]
+
+
 def test_upload_ends_with_the_table_of_reasons_and_what_clean_would_save(tmp_path: Path, capsys: Output) -> None:
     rows = [*DIRTY, *(f"+91-98123{i:05},Asha" for i in range(30)), "9812300009 x 12,Late"]
     (tmp_path / "leads.csv").write_text("\n".join(["PhoneNumber,Name", *rows]) + "\n")
@@ -104,7 +118,7 @@ def test_upload_ends_with_the_table_of_reasons_and_what_clean_would_save(tmp_pat
     assert reasons[0].startswith("invalid: 31 x PhoneNumber: blanks, dashes")
     # It comes behind the first 20 invalid rows, and the first of its kind.
     assert any("an extension" in reason and "first in row 36 (line 37)" in reason for reason in reasons)
-    assert "35 rows were invalid and not sent; --rejects FILE writes all of them" in out
+    assert "35 invalid rows not sent; --rejects FILE writes all of them" in out
 
 
 def test_a_check_for_schedule(tmp_path: Path, capsys: Output) -> None:

@@ -57,4 +57,4 @@ def test_lists_that_have_expired_are_missed(leads: str, simulator: Simulator, ca
     assert main(["failed-rows", "x.journal", "--out", "failed.csv", "--link-host", "localhost"]) == Exit.NOT_ALL
     out, err = shown(capsys)
     assert "0 of 100 that were not added" in out
-    assert "1 lists were not fetched within the 24 hours" in err
+    assert "1 list not fetched within the 24 hours" in err

@@ -24,7 +24,7 @@ def test_schedule_tells_of_every_row(calls: str, simulator: Simulator, tmp_path:
     assert main(["schedule", calls, "-c", "Diwali", "--out", "results.csv"]) == Exit.NOT_ALL
     out, _ = shown(capsys)
     assert re.search(r"accepted +250$", out, re.MULTILINE)
-    assert "row 251: invalid: PhoneNumber: 2 characters" in out
+    assert "row 251: invalid: PhoneNumber: too few digits" in out
     lines = (tmp_path / "results.csv").read_text().splitlines()
     assert (len(lines), lines[0], lines[250][:13]) == (252, "row,outcome,message", "250,accepted,")
     assert lines[251].startswith("251,invalid,")

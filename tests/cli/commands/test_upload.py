@@ -58,7 +58,7 @@ def test_rows_that_were_not_accepted_have_their_own_exit_code(
     assert main([*command, "--rejects", str(rejects)]) == Exit.NOT_ALL
     shown = capsys.readouterr().out
     assert re.search(r"invalid: 7 x PhoneNumber: .*; first in row 4 \(line 5\)", shown)
-    assert "7 rows were invalid and not sent; all of them are in" in shown
+    assert "7 invalid rows not sent; all of them are in" in shown
     assert len(rejects.read_text().splitlines()) == 8
 
 
@@ -318,7 +318,7 @@ def test_callbacks_that_do_not_come(leads: str, simulator: Simulator, capsys: Ou
     assert all(url.startswith("http://127.0.0.1:9/x/ozcb_") for url in urls)
     assert re.search(r"callbacks +0 came, 6 did not yet", shown(capsys)[0])
     assert main(["failed-rows", "x.journal", "--out", "failed.csv"]) == Exit.NOT_ALL
-    assert "6 batches have no callback yet" in shown(capsys)[1]
+    assert "6 batches without a callback yet" in shown(capsys)[1]
     assert main(["status", "x.journal"]) == Exit.OK
     assert re.search(r"callbacks +0 settled, 0 waiting, 6 overdue", shown(capsys)[0])
 
