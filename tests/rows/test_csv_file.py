@@ -105,7 +105,7 @@ def test_a_nul_in_a_cell_is_for_the_row_to_answer(path: Path) -> None:
         ("PhoneNumber,Name\n", {"PhoneNumber": None}, "no column PhoneNumber"),
         ("PhoneNumber\0,Name\n", None, "line 1: NUL characters.*utf-16"),
         ("PhoneNumber,Name\n".encode("utf-16-le"), None, "line 1: NUL characters.*utf-16"),
-        ("PhoneNumber,Näme\n".encode("cp1252"), None, "line 1: not UTF-8;"),
+        ("PhoneNumber,Näme\n".encode("cp1252"), None, "line 1: not UTF-8, and no row"),
         ('PhoneNumber,"Name\n123,A\n', None, "line 1 .*broken quotes"),
     ],
 )
@@ -123,9 +123,9 @@ def test_headers_that_cannot_be(
         ('456,"B"x\n789,C\n', "line 3: broken quotes"),
         ('456,"B\n789,C\n' * 1, r"line 3 \(noticed at line 4\): broken quotes"),
         ('456,"' + "x\n" * 70_000, r"line 3 \(noticed at line \d+\).*field larger than field limit"),
-        (b"456,\xff\n", "line 3: not UTF-8;"),
-        (b"456,B\n" * 30_000 + b"\xc3\n", "line 30003: not UTF-8;"),
-        (b"456,B\r\n" * 30_000 + b"789,\xe2\x82", "line 30003: not UTF-8;"),
+        (b"456,\xff\n", "line 3: not UTF-8, and no row"),
+        (b"456,B\n" * 30_000 + b"\xc3\n", "line 30003: not UTF-8, and no row"),
+        (b"456,B\r\n" * 30_000 + b"789,\xe2\x82", "line 30003: not UTF-8, and no row"),
     ],
 )
 def test_broken_files_are_told_with_their_line(path: Path, row: bytes | str, says: str) -> None:
@@ -147,20 +147,20 @@ def test_the_first_row_that_was_not_read_is_told_beside_the_line_that_cannot_be_
     with pytest.raises(InputError) as caught:
         read.extend(rows)
     assert 0 < len(read) < 20_000
-    told = re.search(r"line (\d+): not utf-8-sig text, and no row from line (\d+) on was read; ", caught.value.message)
+    told = re.search(r"line (\d+): not UTF-8, and no row from line (\d+) on was read; ", caught.value.message)
     assert told is not None
     assert [int(line) - skip_lines for line in told.groups()] == [40_002, 2 + 2 * len(read)]
 
 
 def test_lines_above_a_header_that_cannot_be_decoded_are_told(path: Path) -> None:
-    with pytest.raises(InputError, match="line 2: not utf-8-sig text, and no row from line 1 on was read"):
+    with pytest.raises(InputError, match="line 2: not UTF-8, and no row from line 1 on was read"):
         made(path, b"A title\n\xff\nPhoneNumber,Name\n123,A\n", skip_lines=2)
 
 
 def test_the_line_is_right_when_a_character_straddles_two_reads(path: Path) -> None:
     head = b"PhoneNumber,Name\n123,"
     content = head + b"x" * (65_535 - len(head)) + "é\n".encode() + b"\xff\n"
-    with pytest.raises((ConfigurationError, InputError), match="line 3: not UTF-8;"):
+    with pytest.raises((ConfigurationError, InputError), match="line 3: not UTF-8, and no row"):
         list(made(path, content))
 
 

@@ -98,7 +98,7 @@ def test_cells_that_are_no_text_are_read_as_a_spreadsheet_shows_them() -> None:
     cells = [919812345678, 919812345679.0, Decimal("919812345670"), float("nan"), True, 9.8e20]
     run = Run([{"PhoneNumber": cell} for cell in cells], Cleaning())
     assert run.data == [["919812345678"], ["919812345679"], ["919812345670"]]
-    assert run.chunker.cleaned == {"PhoneNumber": {"spreadsheet number": 2}}
+    assert run.chunker.cleaned == {"PhoneNumber": {"spreadsheet number": 1}}
     assert [bad.reason for bad in run.invalid] == [
         "missing or empty",
         "a truth value; expected text",

@@ -29,9 +29,9 @@ async def test_simulate_serves_until_interrupted() -> None:
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=30)
     assert running.returncode == Exit.OK
-    assert re.search(r"Total\n +add +1 requests, 1 rows taken in\n", out)
+    assert re.search(r"Total\n +add +1 request, 1 row taken in\n", out)
     assert re.search(r"campaign Winter +1 leads", out)
-    assert err == "add: 1 requests, 1 rows taken in\n"
+    assert err == "add: 1 request, 1 row taken in\n"
 
 
 def test_simulate_on_a_port_in_use(simulator: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
