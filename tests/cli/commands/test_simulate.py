@@ -30,7 +30,7 @@ async def test_simulate_serves_until_interrupted() -> None:
         out, err = running.communicate(timeout=30)
     assert running.returncode == Exit.OK
     assert re.search(r"Total\n +add +1 request, 1 row taken in\n", out)
-    assert re.search(r"campaign Winter +1 leads", out)
+    assert re.search(r"campaign Winter +1 lead\n", out)
     assert err == "add: 1 request, 1 row taken in\n"
 
 
